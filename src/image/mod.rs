@@ -1,0 +1,11 @@
+//! Pixels with their place in the world. Knows no file.
+
+mod affine;
+mod frame;
+mod geometry;
+mod volume;
+
+pub use affine::Affine;
+pub use frame::Frame;
+pub use geometry::Geometry;
+pub use volume::{LabelMap, Volume};
