@@ -8,4 +8,4 @@ mod volume;
 pub use affine::Affine;
 pub use frame::Frame;
 pub use geometry::Geometry;
-pub use volume::{LabelMap, Volume};
+pub use volume::{Field, LabelMap, Volume};

@@ -10,6 +10,10 @@ pub struct Volume<T = f32> {
 /// A 3-D map of label numbers; 0 is background.
 pub type LabelMap = Volume<i32>;
 
+/// A displacement field: at each voxel of the **fixed** image's grid the vector (x, y, z) in LPS
+/// millimetres that leads from there to the matching place in the **moving** image.
+pub type Field = Volume<[f32; 3]>;
+
 impl<T: Copy> Volume<T> {
     /// # Panics
     /// If `data` does not hold one sample per voxel of `geometry`.
