@@ -8,5 +8,6 @@ pub mod image;
 pub mod io;
 pub mod metrics;
 pub mod phantom;
+pub mod preprocess;
 
 pub use error::{Error, Result};
