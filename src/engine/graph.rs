@@ -38,7 +38,7 @@ impl CompiledGraph {
             problem: format!("{e:#}").replace('\n', " "),
         };
         let mut onnx = tract_onnx::onnx();
-        onnx.provider = Box::new(NoExternalData);
+        onnx.provider = Arc::new(NoExternalData);
         let mut bytes = package.file(&graph.file);
         let proto = onnx.proto_model_for_read(&mut bytes).map_err(failed)?;
         check_names(package, graph, &proto)?;
@@ -56,7 +56,7 @@ impl CompiledGraph {
         };
         let tensor = Tensor::from_shape(&self.shape, input).map_err(failed)?;
         let outputs = self.plan.run(tvec!(tensor.into_tvalue())).map_err(failed)?;
-        let outputs = outputs.iter().map(|t| Ok(t.try_as_plain()?.as_slice::<f32>()?.to_vec()));
+        let outputs = outputs.iter().map(|t| Ok(t.try_as_plain_ram()?.as_slice::<f32>()?.to_vec()));
         outputs.collect::<TractResult<_>>().map_err(failed)
     }
 }

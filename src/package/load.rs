@@ -42,9 +42,9 @@ impl Package {
             return Package { manifest, path: path.to_owned(), files }.checked();
         }
         let mut entries = read_tar(path)?;
-        let manifest = entries
-            .remove(MANIFEST)
-            .ok_or_else(|| wrong(path, MANIFEST, "the manifest", "no such file", "pack the folder's content"))?;
+        let manifest = entries.remove(MANIFEST).ok_or_else(|| {
+            wrong(path, MANIFEST, "the manifest", "no such file", "pack the folder's content")
+        })?;
         Self::from_files(path, &manifest, entries)
     }
 
@@ -77,9 +77,8 @@ impl Package {
     /// [`Error::Package`] when the file is not a golden case.
     pub fn golden(&self) -> Result<GoldenCase> {
         let name = &self.manifest.golden.file;
-        serde_json::from_slice(self.file(name)).map_err(|e| {
-            wrong(&self.path, name, "a golden case", e, "export the package again")
-        })
+        serde_json::from_slice(self.file(name))
+            .map_err(|e| wrong(&self.path, name, "a golden case", e, "export the package again"))
     }
 
     /// Size of the package's grid, x, y, z.
@@ -159,8 +158,8 @@ fn read_tar(path: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     let broken = |e: std::io::Error| {
         wrong(path, "tar", "a package folder or a tar of one", e, "check the path")
     };
-    let file = File::open(path)
-        .map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+    let file =
+        File::open(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
     let mut files = BTreeMap::new();
     for entry in tar::Archive::new(file).entries().map_err(broken)? {
         let entry = entry.map_err(broken)?;
@@ -207,7 +206,11 @@ fn check(path: &Path, m: &Manifest) -> Result<()> {
         return fail("schema".into(), "1", m.schema.to_string());
     }
     if !m.grid.spacing_mm.iter().all(|s| s.is_finite() && *s > 0.0) {
-        return fail("grid.spacing_mm".into(), "positive numbers", format!("{:?}", m.grid.spacing_mm));
+        return fail(
+            "grid.spacing_mm".into(),
+            "positive numbers",
+            format!("{:?}", m.grid.spacing_mm),
+        );
     }
     let Some(first) = m.graphs.first().and_then(|g| g.inputs.first()) else {
         return fail("graphs".into(), "at least one graph with an input", "none".into());
@@ -245,8 +248,8 @@ fn input_defect(input: &Input) -> Option<Defect> {
         let expected = "three axes (z, y, x), at most 2^28 voxels and 64 channels";
         return Some(("spatial_shape", expected.into(), format!("{shape:?}")));
     }
-    let per_channel = input.channel_def.len() == input.num_channels
-        && input.modality.len() == input.num_channels;
+    let per_channel =
+        input.channel_def.len() == input.num_channels && input.modality.len() == input.num_channels;
     if !per_channel {
         let expected = format!("channel_def and modality of {} entries", input.num_channels);
         let found = format!("{:?} and {:?}", input.channel_def, input.modality);
@@ -272,10 +275,12 @@ fn head_defect(head: &Head, input: &Input) -> Option<Defect> {
                 ("spatial_shape", expected, format!("{:?}", head.spatial_shape))
             })
         }
-        HeadKind::Affine => (head.num_channels != 12 || !head.spatial_shape.is_empty()).then(|| {
-            let found = format!("{} channels, {:?}", head.num_channels, head.spatial_shape);
-            ("num_channels", "12, without spatial_shape".into(), found)
-        }),
+        HeadKind::Affine => {
+            (head.num_channels != 12 || !head.spatial_shape.is_empty()).then(|| {
+                let found = format!("{} channels, {:?}", head.num_channels, head.spatial_shape);
+                ("num_channels", "12, without spatial_shape".into(), found)
+            })
+        }
         _ => None,
     }
 }
@@ -304,4 +309,3 @@ fn check_registration(path: &Path, m: &Manifest) -> Result<()> {
     }
     Ok(())
 }
-

@@ -9,12 +9,6 @@ use crate::{Error, Result};
 /// The package inside the binary, for the demo.
 pub const DEMO: &str = "demo";
 
-macro_rules! demo_file {
-    ($name:literal) => {
-        ($name, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo/", $name)))
-    };
-}
-
 /// The folders in which names are looked up, in this order.
 fn folders() -> Vec<PathBuf> {
     let own = std::env::var_os("INTRAOP_MODELS");

@@ -107,9 +107,8 @@ pub fn invert(field: &Field, affine: &Affine, onto: &Geometry) -> Option<Inverse
         })
         .collect();
     // Added in row order, so that the figure does not depend on the number of threads.
-    let (sum, max, n) = rows
-        .into_iter()
-        .fold((0.0, 0.0f64, 0), |a, b| (a.0 + b.0, a.1.max(b.1), a.2 + b.2));
+    let (sum, max, n) =
+        rows.into_iter().fold((0.0, 0.0f64, 0), |a, b| (a.0 + b.0, a.1.max(b.1), a.2 + b.2));
     Some(Inverse {
         field: Volume::new(onto.clone(), data),
         residual_mean_mm: sum / n.max(1) as f64,

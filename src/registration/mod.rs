@@ -6,11 +6,9 @@
 
 mod cascade;
 mod invert;
-mod pair;
 mod warp;
 
 pub use invert::{Inverse, invert, invert_point};
-pub use pair::{Case, CaseResult, Dice, Report, Stages, register_case};
 pub use warp::{affine_field, coverage, warp, warp_affine, warp_labels, warp_labels_affine};
 
 use crate::engine::Session;
