@@ -3,16 +3,20 @@
 
 #![forbid(unsafe_op_in_unsafe_fn)]
 
-pub mod engine;
 mod error;
+mod probe;
+
 pub mod image;
 pub mod io;
-pub mod metrics;
-pub mod package;
-pub mod phantom;
 pub mod preprocess;
-mod probe;
+pub mod package;
+pub mod engine;
 pub mod registration;
+pub mod metrics;
+pub mod evaluate;
+pub mod phantom;
+pub mod display;
+pub mod cli;
 
 pub use error::{Error, Result};
 pub use probe::{Probe, Stage, StageTimes};

@@ -7,6 +7,8 @@ use crate::{Error, Result};
 /// A named, timed step. The names are those of `stages_ms` in report.json.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
+    /// The package is read and compiled.
+    Load,
     Read,
     Preprocess,
     Infer,
@@ -17,7 +19,8 @@ pub enum Stage {
 }
 
 impl Stage {
-    pub const ALL: [Stage; 7] = [
+    pub const ALL: [Stage; 8] = [
+        Stage::Load,
         Stage::Read,
         Stage::Preprocess,
         Stage::Infer,
@@ -29,6 +32,7 @@ impl Stage {
 
     pub fn name(self) -> &'static str {
         match self {
+            Stage::Load => "load",
             Stage::Read => "read",
             Stage::Preprocess => "preprocess",
             Stage::Infer => "infer",

@@ -19,6 +19,29 @@ pub struct Inverse {
     pub residual_max_mm: f64,
 }
 
+impl Inverse {
+    /// Mean |v(p + u(p)) + u(p)| in mm over the voxels p of the forward field where `inside`
+    /// says that p + u(p) is in the moving image.
+    pub fn consistency_mm(&self, forward: &Field, inside: &[bool]) -> f64 {
+        let world = forward.geometry.index_to_world();
+        let [nx, ny, _] = forward.geometry.size;
+        let to_index = self.field.geometry.world_to_index();
+        let rows: Vec<f64> = forward.data.par_chunks(nx).enumerate().map(|(row, line)| {
+            let (y, z) = ((row % ny) as f64, (row / ny) as f64);
+            let distance = |(x, u): (usize, &[f32; 3])| {
+                let u = Vector3::from(u.map(f64::from));
+                let q = world.apply(Vector3::new(x as f64, y, z)) + u;
+                let v = self.field.sample_clamped(to_index.apply(q));
+                (Vector3::from(v.map(f64::from)) + u).norm()
+            };
+            let voxels = line.iter().enumerate().filter(|(x, _)| inside[row * nx + x]);
+            voxels.map(distance).sum()
+        }).collect();
+        let n = inside.iter().filter(|inside| **inside).count();
+        rows.iter().sum::<f64>() / n.max(1) as f64
+    }
+}
+
 /// A transform T(p) = p + u(p), split as A(p) + r(p) with a known affine part A, so that the
 /// iteration has only the small r to undo, and T goes on sensibly outside u's grid, where r keeps
 /// its border value.

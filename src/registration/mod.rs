@@ -5,9 +5,11 @@
 //! travel the other way, through the inverse.
 
 mod cascade;
+mod case;
 mod invert;
 mod warp;
 
+pub use case::{BeforeAfter, Case, CaseResult, Dice, Measures, Report, peak_rss_mib, register_case};
 pub use invert::{Inverse, invert, invert_point};
 pub use warp::{affine_field, coverage, warp, warp_affine, warp_labels, warp_labels_affine};
 
@@ -74,6 +76,13 @@ pub fn register(
                 Some(Init::By(by)) => spec.align(by, fixed, moving),
                 None => spec.align(spec.initial, fixed, moving),
             };
+            if initial.inverse().is_none() {
+                return Err(Error::unusable(
+                    "initial transform",
+                    "its matrix is singular",
+                    "give an invertible transform",
+                ));
+            }
             if coverage(&fixed.geometry, &moving.geometry, &initial) == 0.0 {
                 return Err(no_overlap());
             }

@@ -46,11 +46,16 @@ pub fn covered(field: &Field, moving: &Geometry) -> Vec<bool> {
     through_field(field, &field.geometry, |p| inside(moving.size, index.apply(p))).data
 }
 
+/// Which voxels of the fixed grid an affine map leads inside the moving image.
+pub fn covered_affine(fixed: &Geometry, moving: &Geometry, affine: &Affine) -> Vec<bool> {
+    let index = moving.world_to_index();
+    through_affine(affine, fixed, |p| inside(moving.size, index.apply(p))).data
+}
+
 /// Share (0 to 1) of the fixed grid's voxels that an affine map leads inside the moving image.
 pub fn coverage(fixed: &Geometry, moving: &Geometry, affine: &Affine) -> f64 {
-    let index = moving.world_to_index();
-    let mask = through_affine(affine, fixed, |p| inside(moving.size, index.apply(p)));
-    mask.data.iter().filter(|inside| **inside).count() as f64 / mask.data.len() as f64
+    let mask = covered_affine(fixed, moving, affine);
+    mask.iter().filter(|inside| **inside).count() as f64 / mask.len() as f64
 }
 
 fn through_affine<T: Copy + Default + Send>(
