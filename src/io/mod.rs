@@ -1,14 +1,23 @@
 //! Files in and out, one format per module. Everything that is read is checked first against what
 //! the file can hold; everything that is written appears whole or not at all.
 
+mod atomic;
+mod field;
+mod metaimage;
 mod nifti;
+mod points;
 mod scalar;
 mod source;
+mod transform;
 
 use std::path::Path;
 
+pub use atomic::{Pending, write_atomically};
+pub use field::{FieldConvention, field_file_name, read_field, write_field};
+pub use points::{Point, read_points, write_points};
 pub use scalar::ScalarType;
 pub use source::MAX_VOXELS;
+pub use transform::{read_transform, write_transform};
 
 use crate::image::{Geometry, LabelMap, Volume};
 use crate::{Error, Result};
@@ -33,27 +42,31 @@ struct Opened {
 #[derive(Clone, Copy, PartialEq)]
 enum Format {
     Nifti,
+    MetaImage,
 }
 
 fn format_of(path: &Path) -> Result<Format> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    let endings = [(".nii", Format::Nifti), (".nii.gz", Format::Nifti)];
-    endings.iter().find(|(ending, _)| name.ends_with(ending)).map(|(_, format)| *format).ok_or_else(
-        || {
-            Error::malformed(
-                path,
-                "name of an image",
-                "an ending .nii, .nii.gz, .mha or .mhd",
-                format!("{name:?}"),
-                "convert the image, or rename it if it is one of these",
-            )
-        },
-    )
+    let ends = |endings: &[&str]| endings.iter().any(|e| name.ends_with(e));
+    if ends(&[".nii", ".nii.gz"]) {
+        Ok(Format::Nifti)
+    } else if ends(&[".mha", ".mhd"]) {
+        Ok(Format::MetaImage)
+    } else {
+        Err(Error::malformed(
+            path,
+            "name of an image",
+            "an ending .nii, .nii.gz, .mha or .mhd",
+            format!("{name:?}"),
+            "convert the image, or rename it if it is one of these",
+        ))
+    }
 }
 
 fn open(path: &Path) -> Result<Opened> {
     match format_of(path)? {
         Format::Nifti => nifti::open(path),
+        Format::MetaImage => metaimage::open(path),
     }
 }
 
@@ -162,4 +175,58 @@ pub fn read_labels(path: &Path) -> Result<LabelMap> {
         ));
     }
     Ok(Volume::new(opened.geometry, data))
+}
+
+/// Writes a 3-D image. Integer types take the nearest value they hold. The ending chooses the
+/// format: `.nii`, `.nii.gz`, `.mha` (deflated) or `.mhd` (with a `.raw` beside it).
+///
+/// # Errors
+/// A place that cannot be written, another ending, a geometry with a defect.
+pub fn write_volume(path: &Path, volume: &Volume, scalar: ScalarType) -> Result<()> {
+    write_scalar(path, volume, scalar)
+}
+
+/// Writes a map of labels in the smallest of uint8, int16 and int32 that holds them all.
+///
+/// # Errors
+/// As [`write_volume`].
+pub fn write_labels(path: &Path, labels: &LabelMap) -> Result<()> {
+    let range = labels.data.iter().fold((0, 0), |(lo, hi), v| (*v.min(&lo), *v.max(&hi)));
+    let scalar = match range {
+        (0.., ..=255) => ScalarType::U8,
+        (-32768.., ..=32767) => ScalarType::I16,
+        _ => ScalarType::I32,
+    };
+    write_scalar(path, labels, scalar)
+}
+
+fn write_scalar<T: Copy + Into<f64>>(
+    path: &Path,
+    volume: &Volume<T>,
+    scalar: ScalarType,
+) -> Result<()> {
+    let format = format_of(path)?;
+    check_writable(path, volume)?;
+    let values = volume.data.iter().map(|v| (*v).into());
+    match format {
+        Format::Nifti => nifti::write(path, &volume.geometry, &[], 0, scalar, values),
+        Format::MetaImage => metaimage::write(path, &volume.geometry, 1, scalar, values),
+    }
+}
+
+/// Refuses a volume that would make a file nobody can read.
+fn check_writable<T>(path: &Path, volume: &Volume<T>) -> Result<()> {
+    let (samples, voxels) = (volume.data.len(), volume.geometry.voxels());
+    let defect = volume
+        .geometry
+        .defect()
+        .or_else(|| (samples != voxels).then(|| format!("{samples} samples for {voxels} voxels")));
+    match defect {
+        None => Ok(()),
+        Some(defect) => Err(Error::unusable(
+            path.display().to_string(),
+            format!("not written: {defect}"),
+            "give the image a geometry that fits it",
+        )),
+    }
 }

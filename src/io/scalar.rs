@@ -1,4 +1,5 @@
 use std::fmt;
+use std::io::{self, Write};
 
 /// The type of one sample in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -87,7 +88,7 @@ impl ScalarType {
 
     /// Appends `value` in little-endian order; integer types take the nearest value they hold.
     #[inline]
-    pub(super) fn encode(self, value: f64, out: &mut Vec<u8>) {
+    fn encode(self, value: f64, out: &mut Vec<u8>) {
         // `as` from f64 to an integer saturates.
         match self {
             ScalarType::U8 => out.extend((value.round() as u8).to_le_bytes()),
@@ -102,6 +103,24 @@ impl ScalarType {
             ScalarType::F64 => out.extend(value.to_le_bytes()),
         }
     }
+}
+
+/// Writes `values` as samples of type `scalar`, little-endian.
+pub(super) fn write_samples(
+    scalar: ScalarType,
+    values: impl Iterator<Item = f64>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    const CHUNK: usize = 1 << 16;
+    let mut bytes = Vec::with_capacity(CHUNK + size_of::<f64>());
+    for value in values {
+        scalar.encode(value, &mut bytes);
+        if bytes.len() >= CHUNK {
+            out.write_all(&bytes)?;
+            bytes.clear();
+        }
+    }
+    out.write_all(&bytes)
 }
 
 impl fmt::Display for ScalarType {

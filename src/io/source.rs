@@ -19,7 +19,9 @@ const EXPANSION_SLACK: u64 = 1 << 16;
 const CHUNK: usize = 1 << 16;
 
 /// How the bytes of a file are packed.
+#[derive(Clone, Copy, PartialEq)]
 pub(super) enum Packing {
+    Plain,
     /// As they are, unless they begin as a gzip stream does. The file's name is not asked.
     PlainOrGzip,
     /// A deflate stream with a zlib or gzip header.
@@ -47,6 +49,26 @@ pub(super) fn open_file(path: &Path) -> Result<(BufReader<File>, u64)> {
     Ok((BufReader::with_capacity(CHUNK, file), meta.len()))
 }
 
+/// A whole text file of at most `limit` bytes; what is not UTF-8 is replaced.
+pub(super) fn read_text(path: &Path, limit: u64) -> Result<String> {
+    let (mut file, length) = open_file(path)?;
+    if length > limit {
+        return Err(Error::malformed(
+            path,
+            "size of the file",
+            format!("at most {limit} bytes of text"),
+            length.to_string(),
+            "check that it is the file you mean",
+        ));
+    }
+    let mut bytes = Vec::new();
+    file.by_ref()
+        .take(limit)
+        .read_to_end(&mut bytes)
+        .map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 impl Source {
     /// `path` from its first byte.
     pub fn open(path: &Path) -> Result<Source> {
@@ -61,16 +83,16 @@ impl Source {
         left: u64,
         packing: Packing,
     ) -> Result<Source> {
-        let gzip = file
+        let start = file
             .fill_buf()
-            .map_err(|source| Error::Unreadable { path: path.to_owned(), source })?
-            .starts_with(&[0x1f, 0x8b]);
+            .map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+        let gzip = packing != Packing::Plain && start.starts_with(&[0x1f, 0x8b]);
         let reader: Box<dyn Read> = match packing {
             _ if gzip => Box::new(MultiGzDecoder::new(file)),
-            Packing::PlainOrGzip => Box::new(file),
             Packing::Deflate => Box::new(ZlibDecoder::new(file)),
+            Packing::Plain | Packing::PlainOrGzip => Box::new(file),
         };
-        let packed = gzip || matches!(packing, Packing::Deflate);
+        let packed = gzip || packing == Packing::Deflate;
         let left = match packed {
             true => left.saturating_mul(MAX_EXPANSION).saturating_add(EXPANSION_SLACK),
             false => left,
@@ -129,7 +151,7 @@ impl Source {
         let too_large = |limit| Err(Error::TooLarge { path: self.path.clone(), promised, limit });
         let there = self.left.saturating_sub(skipped);
         if product > MAX_VOXELS {
-            too_large(MAX_VOXELS * bytes_per_voxel as u64)
+            too_large(MAX_VOXELS.saturating_mul(bytes_per_voxel as u64))
         } else if promised > there && self.packed {
             too_large(there)
         } else if promised > there {

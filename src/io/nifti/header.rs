@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use nalgebra::{Matrix3, Quaternion, UnitQuaternion, Vector3};
+use nalgebra::{Matrix3, Quaternion, Rotation3, UnitQuaternion, Vector3};
 
 use crate::image::Geometry;
 use crate::io::ScalarType;
@@ -237,4 +237,70 @@ impl Raw<'_> {
             Some(defect) => Err(self.wrong("orientation", "a grid with three directions", defect)),
         }
     }
+}
+
+/// A header (with the four bytes after it) for samples that follow at once: little-endian, mm,
+/// sform and, where the directions are orthonormal, qform; both with code 1 (scanner).
+pub(super) fn encode(
+    geometry: &Geometry,
+    frames: &[usize],
+    intent: i16,
+    scalar: ScalarType,
+) -> [u8; LENGTH + 4] {
+    let mut bytes = [0; LENGTH + 4];
+    let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
+    put(0, &(LENGTH as i32).to_le_bytes());
+    put(40, &(3 + frames.len() as i16).to_le_bytes());
+    let mut dims = geometry.size.iter().chain(frames).copied();
+    for axis in 1..8 {
+        let length = dims.next().unwrap_or(1) as i16;
+        put(40 + 2 * axis, &length.to_le_bytes());
+        let spacing = geometry.spacing.get(axis - 1).map_or(1.0, |s| *s as f32);
+        put(76 + 4 * axis, &spacing.to_le_bytes());
+    }
+    put(68, &intent.to_le_bytes());
+    let code = CODES.iter().find(|(_, s)| *s == scalar).map(|(code, _)| *code);
+    put(70, &code.expect("every type has a code").to_le_bytes());
+    put(72, &(8 * scalar.bytes() as i16).to_le_bytes());
+    put(108, &352f32.to_le_bytes());
+    put(112, &1f32.to_le_bytes());
+    put(123, &[2]);
+    put(254, &1i16.to_le_bytes());
+    let map = geometry.index_to_world();
+    let columns = Matrix3::from_diagonal(&FLIP) * map.matrix;
+    let origin = map.translation.component_mul(&FLIP);
+    for row in 0..3 {
+        for column in 0..3 {
+            let value = columns[(row, column)] as f32;
+            put(280 + 16 * row + 4 * column, &value.to_le_bytes());
+        }
+        put(292 + 16 * row, &(origin[row] as f32).to_le_bytes());
+        put(268 + 4 * row, &(origin[row] as f32).to_le_bytes());
+    }
+    let (qform, qfac, quaternion) = match quaternion(geometry) {
+        Some((qfac, quaternion)) => (1i16, qfac, quaternion),
+        None => (0, 1.0, Vector3::zeros()),
+    };
+    put(252, &qform.to_le_bytes());
+    put(76, &(qfac as f32).to_le_bytes());
+    for (i, part) in quaternion.iter().enumerate() {
+        put(256 + 4 * i, &(*part as f32).to_le_bytes());
+    }
+    put(344, b"n+1\0");
+    bytes
+}
+
+/// qfac and (b, c, d) of a geometry's directions in RAS; `None` where they are not orthonormal.
+fn quaternion(geometry: &Geometry) -> Option<(f64, Vector3<f64>)> {
+    let mut matrix = Matrix3::from_diagonal(&FLIP) * geometry.direction;
+    let skew = (matrix.transpose() * matrix - Matrix3::identity()).abs().max();
+    if skew > 1e-4 {
+        return None;
+    }
+    let qfac = matrix.determinant().signum();
+    matrix.column_mut(2).scale_mut(qfac);
+    let q = UnitQuaternion::from_rotation_matrix(&Rotation3::from_matrix_unchecked(matrix));
+    // (a, b, c, d) and its opposite are one rotation; the file holds the one with a ≥ 0.
+    let sign = if q.w < 0.0 { -1.0 } else { 1.0 };
+    Some((qfac, q.imag() * sign))
 }

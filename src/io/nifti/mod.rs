@@ -3,10 +3,16 @@
 
 mod header;
 
+use std::io::{self, Write};
 use std::path::Path;
 
-use super::Opened;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::scalar::write_samples;
 use super::source::Source;
+use super::{Opened, ScalarType, write_atomically};
+use crate::image::Geometry;
 use crate::{Error, Result};
 use header::{Header, LENGTH};
 
@@ -38,5 +44,40 @@ pub(super) fn open(path: &Path) -> Result<Opened> {
         channels: 1,
         intent: header.intent,
         source,
+    })
+}
+
+/// Writes `values` in memory order; gzip where the name ends in `.gz`. `frames` are the lengths of
+/// the axes after z.
+pub(super) fn write(
+    path: &Path,
+    geometry: &Geometry,
+    frames: &[usize],
+    intent: i16,
+    scalar: ScalarType,
+    values: impl Iterator<Item = f64>,
+) -> Result<()> {
+    let largest = i16::MAX as usize;
+    if geometry.size.iter().any(|n| *n > largest) {
+        return Err(Error::unusable(
+            path.display().to_string(),
+            format!("{geometry} has an axis longer than NIfTI-1's {largest}"),
+            "write .mha instead",
+        ));
+    }
+    let header = header::encode(geometry, frames, intent, scalar);
+    let body = |out: &mut dyn Write| -> io::Result<()> {
+        out.write_all(&header)?;
+        write_samples(scalar, values, out)
+    };
+    let packed = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz"));
+    write_atomically(path, |out| {
+        if !packed {
+            return body(out);
+        }
+        // The fastest level: a result that waits for its file is late, and floats pack badly.
+        let mut gzip = GzEncoder::new(out, Compression::fast());
+        body(&mut gzip)?;
+        gzip.finish().map(drop)
     })
 }

@@ -1,0 +1,234 @@
+//! Displacement fields as other tools keep them. In memory a [`Field`] always holds LPS millimetres
+//! on the fixed image's grid and leads from fixed to moving.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use nalgebra::{Matrix3, Vector3};
+
+use super::{Format, Opened, ScalarType, check_writable, format_of, metaimage, nifti, open, voxel};
+use crate::image::{Field, Geometry};
+use crate::{Error, Result};
+
+/// NIfTI intents of a vector per voxel.
+const INTENT_DISPLACEMENT: i16 = 1006;
+const INTENT_VECTOR: i16 = 1007;
+
+/// Who is to read a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FieldConvention {
+    /// ITK, ANTs, greedy, 3D Slicer: NIfTI with axes (x, y, z, 1, 3), intent 1007 (vector), or
+    /// MetaImage by the file's ending; LPS mm.
+    Itk,
+    /// MetaImage with 3 channels; LPS mm.
+    MetaImage,
+    /// NIfTI with axes (x, y, z, 3); displacement along the three **array axes** of the fixed
+    /// image, in voxels of the fixed grid: what VoxelMorph's `save_volfile` keeps. The moving image
+    /// must be on the fixed image's grid before it is warped.
+    VoxelMorph,
+    /// Learn2Reg's `disp_FFFF_MMMM.nii.gz`: numpy shape (D, H, W, 3) as nibabel loads it, in
+    /// voxels. This is the very file that [`VoxelMorph`](Self::VoxelMorph) gives (D, H, W are the
+    /// file's x, y, z); the name exists so that nobody has to know.
+    Learn2Reg,
+}
+
+impl FieldConvention {
+    pub const ALL: [FieldConvention; 4] = [
+        FieldConvention::Itk,
+        FieldConvention::MetaImage,
+        FieldConvention::VoxelMorph,
+        FieldConvention::Learn2Reg,
+    ];
+
+    fn in_voxels(self) -> bool {
+        matches!(self, FieldConvention::VoxelMorph | FieldConvention::Learn2Reg)
+    }
+}
+
+impl fmt::Display for FieldConvention {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            FieldConvention::Itk => "itk",
+            FieldConvention::MetaImage => "metaimage",
+            FieldConvention::VoxelMorph => "voxelmorph",
+            FieldConvention::Learn2Reg => "learn2reg",
+        })
+    }
+}
+
+impl FromStr for FieldConvention {
+    type Err = Error;
+
+    /// As [`Display`](fmt::Display) writes it; `ants` is `itk`.
+    fn from_str(name: &str) -> Result<Self> {
+        let name = if name == "ants" { "itk" } else { name };
+        Self::ALL.into_iter().find(|c| c.to_string() == name).ok_or_else(|| Error::Option {
+            option: "field convention".into(),
+            expected: "itk, ants, metaimage, voxelmorph or learn2reg".into(),
+            found: format!("{name:?}"),
+        })
+    }
+}
+
+/// `stem` with the ending that a convention's files have.
+pub fn field_file_name(convention: FieldConvention, stem: &str) -> String {
+    match convention {
+        FieldConvention::MetaImage => format!("{stem}.mha"),
+        _ => format!("{stem}.nii.gz"),
+    }
+}
+
+/// The format of `path`, where the convention allows it.
+fn format_for(path: &Path, convention: FieldConvention) -> Result<Format> {
+    let format = format_of(path)?;
+    let fits = match convention {
+        FieldConvention::Itk => true,
+        FieldConvention::MetaImage => format == Format::MetaImage,
+        FieldConvention::VoxelMorph | FieldConvention::Learn2Reg => format == Format::Nifti,
+    };
+    if fits {
+        return Ok(format);
+    }
+    let expected = match convention {
+        FieldConvention::MetaImage => "an ending .mha or .mhd",
+        _ => "an ending .nii or .nii.gz",
+    };
+    let what = format!("name of a field of convention {convention}");
+    let found = path.file_name().unwrap_or_default().to_string_lossy();
+    Err(Error::malformed(path, what, expected, found, "rename it or choose another convention"))
+}
+
+/// LPS millimetres per voxel of displacement along each array axis.
+fn voxel_vectors(geometry: &Geometry) -> Matrix3<f64> {
+    geometry.index_to_world().matrix
+}
+
+/// Writes a field as f32 in the given convention.
+///
+/// # Errors
+/// A place that cannot be written, an ending that the convention does not have, a geometry with a
+/// defect.
+pub fn write_field(path: &Path, field: &Field, convention: FieldConvention) -> Result<()> {
+    let format = format_for(path, convention)?;
+    check_writable(path, field)?;
+    let geometry = &field.geometry;
+    let component = |c: usize| field.data.iter().map(move |v| f64::from(v[c]));
+    match format {
+        Format::MetaImage => {
+            let values = field.data.iter().flatten().map(|v| f64::from(*v));
+            metaimage::write(path, geometry, 3, ScalarType::F32, values)
+        }
+        Format::Nifti if convention.in_voxels() => {
+            let to_voxels = geometry.world_to_index().matrix;
+            let values = (0..3).flat_map(|axis| {
+                let row = to_voxels.row(axis).into_owned();
+                field.data.iter().map(move |v| {
+                    row[0] * f64::from(v[0]) + row[1] * f64::from(v[1]) + row[2] * f64::from(v[2])
+                })
+            });
+            nifti::write(path, geometry, &[3], 0, ScalarType::F32, values)
+        }
+        Format::Nifti => {
+            let values = (0..3).flat_map(component);
+            nifti::write(path, geometry, &[1, 3], INTENT_VECTOR, ScalarType::F32, values)
+        }
+    }
+}
+
+/// Reads a field of the given convention; the result is in LPS millimetres whatever the file's.
+///
+/// # Errors
+/// As [`read_volume`](super::read_volume), and a file whose axes, channels or intent are not the
+/// convention's.
+pub fn read_field(path: &Path, convention: FieldConvention) -> Result<Field> {
+    let format = format_for(path, convention)?;
+    let mut opened = open(path)?;
+    check_layout(path, &opened, format, convention)?;
+    let mut data = read_vectors(path, &mut opened, format == Format::Nifti)?;
+    let geometry = opened.geometry;
+    // To LPS mm, if the file holds anything else. ITK (since 5.4) reads intent 1006 as RAS.
+    let to_world = if convention.in_voxels() {
+        Some(voxel_vectors(&geometry))
+    } else if opened.intent == INTENT_DISPLACEMENT {
+        Some(Matrix3::from_diagonal(&Vector3::new(-1.0, -1.0, 1.0)))
+    } else {
+        None
+    };
+    if let Some(matrix) = to_world {
+        for vector in &mut data {
+            let world = matrix * Vector3::from(vector.map(f64::from));
+            *vector = [world.x as f32, world.y as f32, world.z as f32];
+        }
+    }
+    Ok(Field::new(geometry, data))
+}
+
+fn check_layout(
+    path: &Path,
+    opened: &Opened,
+    format: Format,
+    convention: FieldConvention,
+) -> Result<()> {
+    let frames: &[usize] = match format {
+        Format::MetaImage => &[],
+        Format::Nifti if convention.in_voxels() => &[3],
+        Format::Nifti => &[1, 3],
+    };
+    let channels = if format == Format::MetaImage { 3 } else { 1 };
+    let advice = "give a displacement field, and its --field-convention";
+    let wrong = |what: &str, expected: String, found: String| {
+        Err(Error::malformed(path, format!("{what} ({convention} field)"), expected, found, advice))
+    };
+    if opened.frames != frames {
+        let expected = format!("{frames:?}");
+        return wrong("axes after x, y, z", expected, format!("{:?}", opened.frames));
+    }
+    if opened.channels != channels {
+        return wrong("channels", channels.to_string(), opened.channels.to_string());
+    }
+    let vector = [INTENT_VECTOR, INTENT_DISPLACEMENT].contains(&opened.intent);
+    if format == Format::Nifti && !convention.in_voxels() && !vector {
+        return wrong("intent_code", "1007 (vector)".into(), opened.intent.to_string());
+    }
+    Ok(())
+}
+
+/// One vector per voxel. `planar`: the file holds all x components, then all y, then all z;
+/// else each vector's components lie side by side.
+fn read_vectors(path: &Path, opened: &mut Opened, planar: bool) -> Result<Vec<[f32; 3]>> {
+    let voxels = opened.geometry.voxels();
+    let mut data: Vec<[f32; 3]> = Vec::new();
+    let (mut at, mut component) = (0, 0);
+    let mut bad = None;
+    opened.samples(3 * voxels, |value| {
+        if component == 0 {
+            data.push([0.0; 3]);
+        }
+        let value = value as f32;
+        data[at][component] = value;
+        if !value.is_finite() && bad.is_none() {
+            bad = Some(at);
+        }
+        if planar {
+            at += 1;
+            if at == voxels {
+                (at, component) = (0, component + 1);
+            }
+        } else {
+            component += 1;
+            if component == 3 {
+                (at, component) = (at + 1, 0);
+            }
+        }
+    })?;
+    data.shrink_to_fit();
+    match bad {
+        None => Ok(data),
+        Some(at) => Err(Error::unusable(
+            path.display().to_string(),
+            format!("the displacement at {} is NaN or infinite", voxel(&opened.geometry, at)),
+            "replace it with a finite one, for example 0",
+        )),
+    }
+}

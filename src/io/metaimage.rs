@@ -1,0 +1,320 @@
+//! MetaImage: `.mha` (samples after the header) and `.mhd` (samples in a file beside it), plain or
+//! deflated. Format: <https://itk.org/Wiki/ITK/MetaIO/Documentation>.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
+
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
+use nalgebra::{Matrix3, Vector3};
+
+use super::scalar::write_samples;
+use super::source::{Packing, Source, open_file};
+use super::{Opened, Pending, ScalarType, write_atomically};
+use crate::image::Geometry;
+use crate::{Error, Result};
+
+/// Sequences carry fields for every frame, so headers can be long; longer than this is no header.
+const MAX_HEADER: u64 = 1 << 22;
+
+/// Names of the types that are handled. MetaIO's LONG has 4 bytes everywhere.
+const TYPES: [(&str, ScalarType); 12] = [
+    ("MET_UCHAR", ScalarType::U8),
+    ("MET_CHAR", ScalarType::I8),
+    ("MET_USHORT", ScalarType::U16),
+    ("MET_SHORT", ScalarType::I16),
+    ("MET_UINT", ScalarType::U32),
+    ("MET_INT", ScalarType::I32),
+    ("MET_ULONG_LONG", ScalarType::U64),
+    ("MET_LONG_LONG", ScalarType::I64),
+    ("MET_FLOAT", ScalarType::F32),
+    ("MET_DOUBLE", ScalarType::F64),
+    ("MET_ULONG", ScalarType::U32),
+    ("MET_LONG", ScalarType::I32),
+];
+
+/// A header's `key = value` lines, keys in lower case.
+struct Header<'a> {
+    path: &'a Path,
+    fields: BTreeMap<String, String>,
+}
+
+impl<'a> Header<'a> {
+    /// Reads up to and including the line `ElementDataFile`, where the header ends.
+    fn read(path: &'a Path, file: &mut BufReader<File>) -> Result<Header<'a>> {
+        let mut header = Header { path, fields: BTreeMap::new() };
+        let mut lines = file.take(MAX_HEADER);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            lines
+                .read_until(b'\n', &mut line)
+                .map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+            if line.is_empty() {
+                return Err(header.wrong("ElementDataFile", "this key to end the header", "none"));
+            }
+            let text = String::from_utf8_lossy(&line);
+            let text = text.trim();
+            let Some((key, value)) = text.split_once('=') else {
+                if text.is_empty() {
+                    continue;
+                }
+                let found = format!("{:?}", text.chars().take(40).collect::<String>());
+                return Err(header.wrong("header line", "key = value", found));
+            };
+            let key = key.trim().to_lowercase();
+            let last = key == "elementdatafile";
+            header.fields.insert(key, value.trim().to_owned());
+            if last {
+                return Ok(header);
+            }
+        }
+    }
+
+    fn wrong(&self, what: &str, expected: impl Into<String>, found: impl ToString) -> Error {
+        let advice = "export the image again, or repair its header";
+        Error::malformed(self.path, what, expected, found.to_string(), advice)
+    }
+
+    /// The value of the first of `keys` (synonyms) that is there, with its key.
+    fn get<'k>(&self, keys: &[&'k str]) -> Option<(&'k str, &str)> {
+        keys.iter().find_map(|k| self.fields.get(&k.to_lowercase()).map(|v| (*k, v.as_str())))
+    }
+
+    fn required(&self, key: &str) -> Result<&str> {
+        self.get(&[key]).map(|(_, v)| v).ok_or_else(|| self.wrong(key, "a value", "none"))
+    }
+
+    fn flag(&self, keys: &[&str]) -> bool {
+        self.get(keys).is_some_and(|(_, v)| v.starts_with(['T', 't', '1']))
+    }
+
+    /// `count` numbers; `None` where the key is absent.
+    fn numbers<T: FromStr>(&self, keys: &[&str], count: usize) -> Result<Option<Vec<T>>> {
+        let Some((key, text)) = self.get(keys) else { return Ok(None) };
+        let numbers: Option<Vec<T>> = text.split_whitespace().map(|n| n.parse().ok()).collect();
+        match numbers {
+            Some(numbers) if numbers.len() == count => Ok(Some(numbers)),
+            _ => Err(self.wrong(key, format!("{count} numbers"), format!("{text:?}"))),
+        }
+    }
+
+    fn number<T: FromStr + Copy>(&self, key: &str, default: T) -> Result<T> {
+        Ok(self.numbers(&[key], 1)?.map_or(default, |n| n[0]))
+    }
+
+    /// Lengths of all axes, x first.
+    fn dims(&self) -> Result<Vec<usize>> {
+        let axes: usize = self.number("NDims", 0)?;
+        if !(3..=7).contains(&axes) {
+            return Err(self.wrong("NDims", "3 (a 3-D image)", axes));
+        }
+        let dims: Vec<i64> = self
+            .numbers(&["DimSize"], axes)?
+            .ok_or_else(|| self.wrong("DimSize", "sizes", "none"))?;
+        let dims: Option<Vec<usize>> =
+            dims.iter().map(|n| usize::try_from(*n).ok().filter(|n| *n > 0)).collect();
+        dims.ok_or_else(|| {
+            self.wrong("DimSize", "at least 1 on every axis", self.fields["dimsize"].as_str())
+        })
+    }
+
+    fn scalar(&self) -> Result<ScalarType> {
+        let text = self.required("ElementType")?;
+        let name = text.strip_suffix("_ARRAY").unwrap_or(text);
+        let found = TYPES.iter().find(|(n, _)| *n == name);
+        found.map(|(_, s)| *s).ok_or_else(|| {
+            self.wrong("ElementType", "an integer, MET_FLOAT or MET_DOUBLE", format!("{text:?}"))
+        })
+    }
+
+    /// `TransformMatrix` lists one axis after the other: the columns of the direction.
+    fn geometry(&self, dims: &[usize]) -> Result<Geometry> {
+        let n = dims.len();
+        let spacing = self
+            .numbers(&["ElementSpacing"], n)?
+            .or(self.numbers(&["ElementSize"], n)?)
+            .unwrap_or(vec![1.0; n]);
+        let origin = self.numbers(&["Offset", "Position", "Origin"], n)?.unwrap_or(vec![0.0; n]);
+        let matrix: Option<Vec<f64>> =
+            self.numbers(&["TransformMatrix", "Rotation", "Orientation"], n * n)?;
+        let axes = match matrix {
+            Some(m) => Matrix3::from_fn(|row, axis| m[axis * n + row]),
+            None => Matrix3::identity(),
+        };
+        // A matrix may scale: what counts is the place it gives to every voxel.
+        let norms: [f64; 3] = std::array::from_fn(|axis| axes.column(axis).norm());
+        let geometry = Geometry {
+            size: [dims[0], dims[1], dims[2]],
+            spacing: std::array::from_fn(|axis| spacing[axis] * norms[axis]),
+            origin: Vector3::from_fn(|row, _| origin[row]),
+            direction: Matrix3::from_fn(|row, axis| axes[(row, axis)] / norms[axis]),
+        };
+        match geometry.defect() {
+            None => Ok(geometry),
+            Some(defect) => Err(self.wrong("orientation", "a grid with three directions", defect)),
+        }
+    }
+
+    /// Refuses what would change the samples and is not handled.
+    fn check_encoding(&self) -> Result<()> {
+        if self.get(&["BinaryData"]).is_some() && !self.flag(&["BinaryData"]) {
+            return Err(self.wrong("BinaryData", "True", "False (text)"));
+        }
+        let slope: f64 = self.number("ElementToIntensityFunctionSlope", 1.0)?;
+        let offset: f64 = self.number("ElementToIntensityFunctionOffset", 0.0)?;
+        if (slope, offset) != (1.0, 0.0) {
+            let found = format!("slope {slope}, offset {offset}");
+            return Err(self.wrong("ElementToIntensityFunction", "slope 1, offset 0", found));
+        }
+        Ok(())
+    }
+
+    /// The file that holds the samples; it must lie in the header's own folder, so that a header
+    /// from elsewhere cannot make us read any other file.
+    fn data_path(&self) -> Result<PathBuf> {
+        let name = self.required("ElementDataFile")?;
+        let wrong = |found| {
+            self.wrong("ElementDataFile", "LOCAL or one file in the header's own folder", found)
+        };
+        if name.split_whitespace().next() == Some("LIST") || name.contains('%') {
+            return Err(wrong(format!("{name:?} (lists and patterns of files are not supported)")));
+        }
+        let relative = Path::new(name);
+        let plain = |c: Component| matches!(c, Component::Normal(_) | Component::CurDir);
+        if name.is_empty() || !relative.components().all(plain) {
+            return Err(wrong(format!("{name:?}")));
+        }
+        let folder = match self.path.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        let target = folder.join(relative);
+        let resolved = |path: &Path| {
+            path.canonicalize()
+                .map_err(|source| Error::Unreadable { path: path.to_owned(), source })
+        };
+        if !resolved(&target)?.starts_with(resolved(folder)?) {
+            return Err(wrong(format!("{name:?} (a link that leads out of it)")));
+        }
+        Ok(target)
+    }
+}
+
+/// Reads the header, checks it, and stands at the first sample.
+pub(super) fn open(path: &Path) -> Result<Opened> {
+    let (mut file, mut length) = open_file(path)?;
+    let header = Header::read(path, &mut file)?;
+    header.check_encoding()?;
+    let dims = header.dims()?;
+    let scalar = header.scalar()?;
+    let geometry = header.geometry(&dims)?;
+    let channels: usize = header.number("ElementNumberOfChannels", 1)?;
+    let mut frames = dims[3..].to_vec();
+    while frames.last() == Some(&1) {
+        frames.pop();
+    }
+    let per_voxel =
+        frames.iter().chain([&channels]).fold(scalar.bytes(), |n, f| n.saturating_mul(*f));
+
+    let mut data_path = path.to_owned();
+    if header.required("ElementDataFile")? != "LOCAL" {
+        data_path = header.data_path()?;
+        (file, length) = open_file(&data_path)?;
+    }
+    let unreadable = |source| Error::Unreadable { path: data_path.clone(), source };
+    let packed = header.flag(&["CompressedData"]);
+    let start = match header.number("HeaderSize", 0i64)? {
+        0 => file.stream_position().map_err(unreadable)?,
+        -1 if !packed => {
+            let promised = geometry.size.iter().fold(per_voxel, |n, s| n.saturating_mul(*s));
+            length.saturating_sub(promised as u64)
+        }
+        skip @ 1.. => skip as u64,
+        other => return Err(header.wrong("HeaderSize", "a size, or -1 if not compressed", other)),
+    };
+    file.seek(SeekFrom::Start(start)).map_err(unreadable)?;
+    let packing = if packed { Packing::Deflate } else { Packing::Plain };
+    let source = Source::new(&data_path, file, length.saturating_sub(start), packing)?;
+    source.admit(geometry.size, per_voxel, 0)?;
+    Ok(Opened {
+        geometry,
+        scalar,
+        big_endian: header.flag(&["BinaryDataByteOrderMSB", "ElementByteOrderMSB"]),
+        scaling: None,
+        frames,
+        channels,
+        intent: 0,
+        source,
+    })
+}
+
+/// Writes `values` in memory order (channels innermost): `.mha` deflated, `.mhd` with a plain
+/// `.raw` beside it that any tool can map.
+pub(super) fn write(
+    path: &Path,
+    geometry: &Geometry,
+    channels: usize,
+    scalar: ScalarType,
+    values: impl Iterator<Item = f64>,
+) -> Result<()> {
+    let unwritable = |source| Error::Unwritable { path: path.to_owned(), source };
+    let separate = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("mhd"));
+    if separate {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let name = format!("{stem}.raw");
+        let mut raw = Pending::create(&path.with_file_name(&name))?;
+        write_samples(scalar, values, &mut raw).map_err(unwritable)?;
+        let mut header = Pending::create(path)?;
+        let text = header_text(geometry, channels, scalar, None, &name);
+        header.write_all(text.as_bytes()).map_err(unwritable)?;
+        // Both are complete now; the header, which makes the pair an image, comes last.
+        raw.commit()?;
+        return header.commit();
+    }
+    // The header states the packed size, so the samples are packed first. Fastest level, as .nii.gz.
+    let mut deflate = ZlibEncoder::new(Vec::new(), Compression::fast());
+    write_samples(scalar, values, &mut deflate).map_err(unwritable)?;
+    let packed = deflate.finish().map_err(unwritable)?;
+    let text = header_text(geometry, channels, scalar, Some(packed.len()), "LOCAL");
+    write_atomically(path, |out| {
+        out.write_all(text.as_bytes())?;
+        out.write_all(&packed)
+    })
+}
+
+fn header_text(
+    geometry: &Geometry,
+    channels: usize,
+    scalar: ScalarType,
+    packed: Option<usize>,
+    data_file: &str,
+) -> String {
+    let list = |values: &[f64]| values.iter().map(f64::to_string).collect::<Vec<_>>().join(" ");
+    let size = geometry.size.map(|n| n.to_string()).join(" ");
+    let name = TYPES.iter().find(|(_, s)| *s == scalar).map(|(name, _)| *name);
+    let mut text = String::from("ObjectType = Image\nNDims = 3\nBinaryData = True\n");
+    let mut line = |key: &str, value: &str| {
+        writeln!(text, "{key} = {value}").expect("a String takes any text");
+    };
+    line("BinaryDataByteOrderMSB", "False");
+    line("CompressedData", if packed.is_some() { "True" } else { "False" });
+    if let Some(bytes) = packed {
+        line("CompressedDataSize", &bytes.to_string());
+    }
+    // nalgebra keeps matrices column by column, which is the order of this field.
+    line("TransformMatrix", &list(geometry.direction.as_slice()));
+    line("Offset", &list(geometry.origin.as_slice()));
+    line("ElementSpacing", &list(&geometry.spacing));
+    line("DimSize", &size);
+    if channels > 1 {
+        line("ElementNumberOfChannels", &channels.to_string());
+    }
+    line("ElementType", name.expect("every type has a name"));
+    line("ElementDataFile", data_file);
+    text
+}

@@ -1,0 +1,204 @@
+//! Landmarks: CSV, and 3D Slicer's `.mrk.json` and `.fcsv`.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::source::read_text;
+use super::write_atomically;
+use crate::{Error, Result};
+
+const MAX_BYTES: u64 = 1 << 24;
+
+/// A landmark.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Point {
+    pub name: Option<String>,
+    /// x, y, z in LPS millimetres.
+    pub position: [f64; 3],
+}
+
+/// Reads landmarks; the ending chooses the format.
+///
+/// - `.json`: Slicer markups; `coordinateSystem` LPS or RAS is honoured, points that are not
+///   placed yet are left out.
+/// - `.fcsv`: Slicer's older table; RAS unless it says LPS.
+/// - else CSV in LPS millimetres: columns `x`, `y`, `z` and optionally `name` or `label` by header
+///   (others, as ANTs' `t`, are passed over), or three columns of numbers and no header.
+///
+/// # Errors
+/// An unreadable file, missing columns, a coordinate that is not a finite number, no point at all.
+pub fn read_points(path: &Path) -> Result<Vec<Point>> {
+    let text = read_text(path, MAX_BYTES)?;
+    let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    let points = match ending.as_str() {
+        "json" => markups(path, &text)?,
+        "fcsv" => fcsv(path, &text)?,
+        _ => table(path, &text, None)?,
+    };
+    match points.is_empty() {
+        false => Ok(points),
+        true => Err(wrong(path, "points", "at least one", "none", "check the file")),
+    }
+}
+
+fn wrong(
+    path: &Path,
+    what: impl Into<String>,
+    expected: &str,
+    found: impl Into<String>,
+    advice: &str,
+) -> Error {
+    Error::malformed(path, what, expected, found, advice)
+}
+
+/// Where a table's values stand.
+struct Columns {
+    position: [usize; 3],
+    name: Option<usize>,
+}
+
+impl Columns {
+    fn from_header<'a>(path: &Path, header: impl Iterator<Item = &'a str>) -> Result<Columns> {
+        let header: Vec<String> = header.map(|h| h.trim().to_lowercase()).collect();
+        let find = |name: &str| header.iter().position(|h| h == name);
+        let [Some(x), Some(y), Some(z)] = ["x", "y", "z"].map(find) else {
+            let found = header.join(", ").chars().take(80).collect::<String>();
+            let advice = "name the columns in the first line";
+            return Err(wrong(
+                path,
+                "columns",
+                "x, y, z (or exactly three of numbers)",
+                found,
+                advice,
+            ));
+        };
+        Ok(Columns { position: [x, y, z], name: find("name").or_else(|| find("label")) })
+    }
+}
+
+fn number(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|v: &f64| v.is_finite())
+}
+
+/// A CSV; its first line is the header unless `columns` are known or it is three numbers.
+fn table(path: &Path, text: &str, mut columns: Option<Columns>) -> Result<Vec<Point>> {
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .comment(Some(b'#'))
+        .trim(csv::Trim::All)
+        .from_reader(text.trim_start_matches('\u{feff}').as_bytes());
+    let mut points = Vec::new();
+    for record in reader.records() {
+        let record = record
+            .map_err(|e| wrong(path, "table", "CSV", e.to_string(), "export the table again"))?;
+        let columns = match &columns {
+            Some(columns) => columns,
+            None if record.len() == 3 && record.iter().all(|v| number(v).is_some()) => {
+                columns.insert(Columns { position: [0, 1, 2], name: None })
+            }
+            None => {
+                columns = Some(Columns::from_header(path, record.iter())?);
+                continue;
+            }
+        };
+        let mut position = [0.0; 3];
+        for (axis, value) in position.iter_mut().enumerate() {
+            let text = record.get(columns.position[axis]).unwrap_or("");
+            *value = number(text).ok_or_else(|| {
+                let line = record.position().map_or(0, |p| p.line());
+                let what = format!("{} in line {line}", ["x", "y", "z"][axis]);
+                wrong(path, what, "a finite number", format!("{text:?}"), "correct it")
+            })?;
+        }
+        let name = columns.name.and_then(|c| record.get(c)).filter(|n| !n.is_empty());
+        points.push(Point { name: name.map(str::to_owned), position });
+    }
+    Ok(points)
+}
+
+/// Slicer up to 4.11: a CSV whose comments tell the coordinate system and the columns.
+fn fcsv(path: &Path, text: &str) -> Result<Vec<Point>> {
+    let comment = |key: &str| {
+        text.lines()
+            .filter_map(|l| l.strip_prefix('#')?.split_once('='))
+            .find_map(|(k, v)| (k.trim() == key).then_some(v.trim()))
+    };
+    let header = comment("columns").unwrap_or("id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label");
+    let columns = Columns::from_header(path, header.split(','))?;
+    let sign = match comment("CoordinateSystem") {
+        Some("LPS" | "1") => 1.0,
+        None | Some("RAS" | "0") => -1.0,
+        Some(other) => return Err(wrong_system(path, other)),
+    };
+    Ok(to_lps(table(path, text, Some(columns))?, sign))
+}
+
+fn wrong_system(path: &Path, found: &str) -> Error {
+    wrong(path, "coordinate system", "LPS or RAS", found, "save the points in LPS")
+}
+
+fn to_lps(mut points: Vec<Point>, sign: f64) -> Vec<Point> {
+    for point in &mut points {
+        point.position[0] *= sign;
+        point.position[1] *= sign;
+    }
+    points
+}
+
+/// Slicer's markups, schema
+/// <https://github.com/Slicer/Slicer/blob/main/Modules/Loadable/Markups/Resources/Schema>.
+fn markups(path: &Path, text: &str) -> Result<Vec<Point>> {
+    let advice = "save the markups again";
+    let json: Value = serde_json::from_str(text)
+        .map_err(|e| wrong(path, "content", "JSON", e.to_string(), advice))?;
+    let lists = json["markups"].as_array();
+    let lists = lists.ok_or_else(|| wrong(path, "markups", "a list", "none", advice))?;
+    let mut points = Vec::new();
+    for list in lists {
+        let sign = match &list["coordinateSystem"] {
+            Value::Null => 1.0,
+            Value::String(s) if s == "LPS" => 1.0,
+            Value::String(s) if s == "RAS" => -1.0,
+            other => return Err(wrong_system(path, &other.to_string())),
+        };
+        let placed = list["controlPoints"].as_array().into_iter().flatten().filter(|p| {
+            let status = p["positionStatus"].as_str();
+            status.is_none_or(|s| s == "defined")
+        });
+        let points_here: Result<Vec<Point>> = placed.map(|p| control_point(path, p)).collect();
+        points.extend(to_lps(points_here?, sign));
+    }
+    Ok(points)
+}
+
+fn control_point(path: &Path, point: &Value) -> Result<Point> {
+    let name = point["label"].as_str().filter(|n| !n.is_empty()).map(str::to_owned);
+    let numbers: Option<Vec<f64>> = point["position"]
+        .as_array()
+        .and_then(|p| p.iter().map(|v| v.as_f64().filter(|v| v.is_finite())).collect());
+    let position = numbers.and_then(|p| <[f64; 3]>::try_from(p).ok()).ok_or_else(|| {
+        let what = format!("position of {}", name.as_deref().unwrap_or("a control point"));
+        wrong(path, what, "three finite numbers", point["position"].to_string(), "place it again")
+    })?;
+    Ok(Point { name, position })
+}
+
+/// Writes landmarks as CSV in LPS millimetres: `x,y,z`, and `name` if any has one.
+///
+/// # Errors
+/// A place that cannot be written.
+pub fn write_points(path: &Path, points: &[Point]) -> Result<()> {
+    let named = points.iter().any(|p| p.name.is_some());
+    write_atomically(path, |out| {
+        let mut table = csv::Writer::from_writer(out);
+        table.write_record(["x", "y", "z"].into_iter().chain(named.then_some("name")))?;
+        for point in points {
+            let mut row = point.position.map(|v| v.to_string()).to_vec();
+            row.extend(named.then(|| point.name.clone().unwrap_or_default()));
+            table.write_record(row)?;
+        }
+        table.flush()
+    })
+}

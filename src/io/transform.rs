@@ -1,0 +1,193 @@
+//! ITK's text transforms (`.tfm`, `.txt`), those of them that are affine.
+
+use std::path::Path;
+
+use nalgebra::{Matrix3, Quaternion, Rotation3, UnitQuaternion, Vector3};
+
+use super::source::read_text;
+use super::write_atomically;
+use crate::image::Affine;
+use crate::{Error, Result};
+
+const MAX_BYTES: u64 = 1 << 20;
+
+/// One `Transform:` block.
+struct Block {
+    kind: String,
+    parameters: Vec<f64>,
+    fixed: Vec<f64>,
+}
+
+/// Reads an ITK transform: the map from points of the **fixed** image to points of the **moving**
+/// one, LPS millimetres.
+///
+/// Handled: affine, matrix-offset, Euler, versor rigid, similarity, translation, identity, and a
+/// composite of these; 3-D, double or float. A composite applies its **last** member first.
+///
+/// # Errors
+/// An unreadable file, another kind of transform, a wrong count of parameters, values that are not
+/// finite, a map without inverse.
+pub fn read_transform(path: &Path) -> Result<Affine> {
+    let text = read_text(path, MAX_BYTES)?;
+    if !text.starts_with("#Insight Transform File") {
+        let found = text.lines().next().unwrap_or("").chars().take(40).collect::<String>();
+        let advice = "save the transform as ITK text (.tfm); ANTs' .mat and .h5 are not supported";
+        return Err(wrong(path, "first line", "#Insight Transform File V1.0", &found, advice));
+    }
+    let blocks = blocks(path, &text)?;
+    let members = match blocks.split_first() {
+        Some((first, rest)) if first.kind == "CompositeTransform" => rest,
+        _ if blocks.len() > 1 => {
+            let found = format!("{} without a CompositeTransform", blocks.len());
+            return Err(wrong(path, "transforms", "one", &found, "compose them into one"));
+        }
+        _ => &blocks[..],
+    };
+    if members.is_empty() {
+        return Err(wrong(path, "transforms", "at least one", "none", "export it again"));
+    }
+    let mut whole = Affine::identity();
+    for block in members {
+        whole = whole.after(&affine(path, block)?);
+    }
+    if whole.inverse().is_none() {
+        let found = "a singular matrix";
+        return Err(wrong(path, "transform", "a map with an inverse", found, "export it again"));
+    }
+    Ok(whole)
+}
+
+fn wrong(path: &Path, what: &str, expected: &str, found: &str, advice: &str) -> Error {
+    Error::malformed(path, what, expected, found, advice)
+}
+
+fn blocks(path: &Path, text: &str) -> Result<Vec<Block>> {
+    let mut blocks: Vec<Block> = Vec::new();
+    for line in text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')) {
+        let (key, value) = line.split_once(':').unwrap_or((line, ""));
+        if key == "Transform" {
+            blocks.push(Block {
+                kind: kind(path, value.trim())?,
+                parameters: vec![],
+                fixed: vec![],
+            });
+            continue;
+        }
+        let numbers = || -> Result<Vec<f64>> {
+            let number = |text: &str| text.parse().ok().filter(|n: &f64| n.is_finite());
+            value.split_whitespace().map(number).collect::<Option<_>>().ok_or_else(|| {
+                let found = value.chars().take(60).collect::<String>();
+                wrong(path, key, "finite numbers", &found, "export the transform again")
+            })
+        };
+        match (key, blocks.last_mut()) {
+            ("Parameters", Some(block)) => block.parameters = numbers()?,
+            ("FixedParameters", Some(block)) => block.fixed = numbers()?,
+            _ => {
+                let found = line.chars().take(40).collect::<String>();
+                let expected = "Transform:, then Parameters: and FixedParameters:";
+                return Err(wrong(path, "line", expected, &found, "export the transform again"));
+            }
+        }
+    }
+    Ok(blocks)
+}
+
+/// The kind without its suffix, which must say 3-D.
+fn kind(path: &Path, name: &str) -> Result<String> {
+    let kind = name.strip_suffix("_double_3_3").or(name.strip_suffix("_float_3_3"));
+    kind.map(str::to_owned).ok_or_else(|| {
+        wrong(path, "Transform", "a 3-D one (…_double_3_3)", name, "give a 3-D transform")
+    })
+}
+
+/// x ↦ M (x − centre) + centre + t, as ITK's matrix-offset transforms define it.
+fn affine(path: &Path, block: &Block) -> Result<Affine> {
+    let p = &block.parameters[..];
+    let vector = |at: usize| Vector3::new(p[at], p[at + 1], p[at + 2]);
+    let expect = |count: usize| match p.len() == count {
+        true => Ok(()),
+        false => Err(wrong(
+            path,
+            &format!("Parameters of {}", block.kind),
+            &count.to_string(),
+            &p.len().to_string(),
+            "export the transform again",
+        )),
+    };
+    let (matrix, shift) = match block.kind.as_str() {
+        "AffineTransform" | "MatrixOffsetTransformBase" => {
+            expect(12)?;
+            (Matrix3::from_row_slice(&p[..9]), vector(9))
+        }
+        "Euler3DTransform" => {
+            expect(6)?;
+            (euler(vector(0), block.fixed.get(3).is_some_and(|zyx| *zyx != 0.0)), vector(3))
+        }
+        "VersorRigid3DTransform" => {
+            expect(6)?;
+            (versor(vector(0)), vector(3))
+        }
+        "Similarity3DTransform" => {
+            expect(7)?;
+            (versor(vector(0)) * p[6], vector(3))
+        }
+        "TranslationTransform" => {
+            expect(3)?;
+            return Ok(Affine::translation(vector(0)));
+        }
+        "IdentityTransform" => return Ok(Affine::identity()),
+        other => {
+            let expected =
+                "an affine, rigid, similarity or translation transform, or a composite of them";
+            return Err(wrong(path, "Transform", expected, other, "convert it to an affine one"));
+        }
+    };
+    let centre = match block.fixed[..] {
+        [] => Vector3::zeros(),
+        [x, y, z, ..] => Vector3::new(x, y, z),
+        _ => {
+            let found = block.fixed.len().to_string();
+            return Err(wrong(
+                path,
+                "FixedParameters",
+                "3 (the centre)",
+                &found,
+                "export it again",
+            ));
+        }
+    };
+    Ok(Affine { matrix, translation: shift + centre - matrix * centre })
+}
+
+/// ITK turns about y, then x, then z; with `ComputeZYX` about x, then y, then z.
+fn euler(angles: Vector3<f64>, zyx: bool) -> Matrix3<f64> {
+    let [x, y, z] = [Vector3::x_axis(), Vector3::y_axis(), Vector3::z_axis()]
+        .map(|axis| *Rotation3::from_axis_angle(&axis, angles.dot(&axis)).matrix());
+    if zyx { z * y * x } else { z * x * y }
+}
+
+/// A versor: the vector part of a unit quaternion whose scalar part is not negative.
+fn versor(v: Vector3<f64>) -> Matrix3<f64> {
+    let w = (1.0 - v.norm_squared()).max(0.0).sqrt();
+    *UnitQuaternion::from_quaternion(Quaternion::from_parts(w, v)).to_rotation_matrix().matrix()
+}
+
+/// Writes a map of points, **fixed** → **moving**, LPS millimetres, as an ITK affine transform with
+/// its centre at 0.
+///
+/// # Errors
+/// A place that cannot be written.
+pub fn write_transform(path: &Path, affine: &Affine) -> Result<()> {
+    // Row by row, while nalgebra keeps columns.
+    let matrix = affine.matrix.transpose();
+    let numbers = matrix.iter().chain(affine.translation.iter());
+    let parameters = numbers.map(f64::to_string).collect::<Vec<_>>().join(" ");
+    write_atomically(path, |out| {
+        writeln!(out, "#Insight Transform File V1.0")?;
+        writeln!(out, "#Transform 0")?;
+        writeln!(out, "Transform: AffineTransform_double_3_3")?;
+        writeln!(out, "Parameters: {parameters}")?;
+        writeln!(out, "FixedParameters: 0 0 0")
+    })
+}
