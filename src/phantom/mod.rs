@@ -45,7 +45,8 @@ pub struct Options {
     /// Of both images; must be without [defect](Geometry::defect). The anatomy fills it,
     /// whatever its size.
     pub geometry: Geometry,
-    /// The largest displacement of the smooth part in mm. Together with the affine part it is
+    /// The largest displacement of the smooth part in mm; a seventh of the image's side is hard
+    /// to register, and it does not grow with the image by itself. Together with the affine part it is
     /// reduced where space would fold, to a Jacobian determinant above 0.3 everywhere.
     pub deformation_mm: f64,
     /// Strength of the affine part: 0 none, 1 up to 8° and 6 % for each axis, and a shift by up to
