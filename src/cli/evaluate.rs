@@ -4,7 +4,7 @@ use std::time::Instant;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::engine::Session;
-use crate::evaluate::{CaseRow, Outcome, page, read_cases, summarise, write_per_case};
+use crate::evaluate::{CaseRow, Outcome, page::page, read_cases, summarise, write_per_case};
 use crate::io::{self, FieldConvention};
 use crate::probe::{Stage, timed};
 use crate::registration::{Case, CaseResult, Options, Report, register_case};

@@ -105,6 +105,14 @@ impl Register {
         Error::Unusable { name: file.unwrap_or(name), problem, advice }
     }
 
+    fn title(&self) -> String {
+        let name = |path: &Option<PathBuf>| {
+            let name = path.as_ref().and_then(|p| p.file_name());
+            name.map_or("phantom".into(), |n| n.to_string_lossy().into_owned())
+        };
+        format!("{} <- {}", name(&self.fixed), name(&self.moving))
+    }
+
     fn read(&self) -> Result<Input> {
         let (Some(fixed), Some(moving)) = (&self.fixed, &self.moving) else {
             return Ok(demo());
@@ -154,7 +162,7 @@ impl Register {
                     points.map(|(p, at)| Point { position: *at, name: p.name.clone() }).collect();
                 io::write_points(&output.path("warped_points.csv"), &points)?;
             }
-            write_preview(&output.path("preview.png"), input, result)
+            write_preview(&output.path("preview.png"), &self.title(), input, result)
         })
     }
 }
@@ -177,15 +185,17 @@ fn demo() -> Input {
 /// Not among the seeds that the demo's model was trained with.
 const DEMO_SEED: u64 = 20;
 
-fn write_preview(path: &Path, input: &Input, result: &CaseResult) -> Result<()> {
+fn write_preview(path: &Path, title: &str, input: &Input, result: &CaseResult) -> Result<()> {
     let image = display::registration_preview(&display::Preview {
         fixed: &input.case.fixed,
         moving: &result.before,
         warped: &result.warped,
         field: &result.registered.field,
+        initial: &result.registered.initial,
         fixed_labels: input.case.fixed_labels.as_ref(),
         warped_labels: result.warped_labels.as_ref(),
-        footer: figures(&result.measures),
+        title,
+        lines: &[figures(&result.measures)],
     });
     io::write_atomically(path, |w| display::write_png(&image, w))
 }

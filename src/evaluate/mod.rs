@@ -1,15 +1,14 @@
-//! Many pairs from a CSV: registers each, measures, and sums up.
+//! Many pairs from a CSV: the cases, what came out of each, and the sum.
 
 mod cases;
 pub mod html;
-mod page;
+pub mod page;
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 pub use cases::{CaseRow, read_cases};
-pub use page::page;
 
 use crate::registration::Report;
 
