@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_op_in_unsafe_fn)]
 
+pub mod display;
 mod error;
 pub mod image;
 pub mod io;
