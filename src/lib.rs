@@ -5,6 +5,7 @@
 
 pub mod display;
 mod error;
+pub mod evaluate;
 pub mod image;
 pub mod io;
 pub mod metrics;
