@@ -1,11 +1,9 @@
 use std::path::PathBuf;
 
+use crate::Result;
 use crate::image::{Affine, Field};
 use crate::io::{self, FieldConvention, Point};
-use crate::registration::{
-    forward_point, warp, warp_affine, warp_labels, warp_labels_affine,
-};
-use crate::Result;
+use crate::registration::{forward_point, warp, warp_affine, warp_labels, warp_labels_affine};
 
 /// Warp another image, labels or points by a field or an affine transform
 ///
@@ -83,10 +81,8 @@ impl Apply {
             Transform::Field(field) => forward_point(field, position),
             Transform::Affine(affine) => affine.apply(position.into()).into(),
         };
-        let moved: Vec<Point> = points
-            .into_iter()
-            .map(|p| Point { position: map(p.position), name: p.name })
-            .collect();
+        let moved: Vec<Point> =
+            points.into_iter().map(|p| Point { position: map(p.position), name: p.name }).collect();
         io::write_points(&self.out, &moved)
     }
 }

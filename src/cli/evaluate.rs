@@ -49,7 +49,9 @@ impl Evaluate {
         let outcomes = self.outcomes(rows, &session, &options, &output)?;
         let model = &session.package().manifest.name;
         let summary = summarise(model, session.threads(), &outcomes);
-        io::write_atomically(&output.path("report.json"), |w| writeln!(w, "{}", to_json(&summary)))?;
+        io::write_atomically(&output.path("report.json"), |w| {
+            writeln!(w, "{}", to_json(&summary))
+        })?;
         io::write_atomically(&output.path("per_case.csv"), |w| write_per_case(w, &outcomes))?;
         let html = page(&session, &summary, &outcomes);
         io::write_atomically(&output.path("report.html"), |w| w.write_all(html.as_bytes()))?;

@@ -114,8 +114,7 @@ impl Run {
     fn session(&self, model: &str, probe: &mut Watch) -> Result<Session> {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         timed(probe, Stage::Load, || {
-            let session =
-                Session::new(package::find(model)?, self.threads.unwrap_or_else(cores))?;
+            let session = Session::new(package::find(model)?, self.threads.unwrap_or_else(cores))?;
             session.verify()?;
             Ok(session)
         })

@@ -7,10 +7,8 @@ use crate::registration::Report;
 
 /// The page of a run: figures, plots, every case, worst first.
 pub fn page(session: &Session, summary: &Summary, outcomes: &[Outcome]) -> String {
-    let reports: Vec<(String, &Report)> = outcomes
-        .iter()
-        .filter_map(|o| Some((o.name(), o.result.as_ref().ok()?)))
-        .collect();
+    let reports: Vec<(String, &Report)> =
+        outcomes.iter().filter_map(|o| Some((o.name(), o.result.as_ref().ok()?))).collect();
     let page = Page {
         title: format!("Registration with {}", summary.model),
         lead: format!(
@@ -79,8 +77,7 @@ fn plots(reports: &[(String, &Report)]) -> Vec<Plot> {
         reports.iter().filter_map(|(_, r)| figure(r)).collect()
     };
     let mut plots = Vec::new();
-    let dice: Vec<_> =
-        reports.iter().filter_map(|(_, r)| r.measures.dice.as_ref()).collect();
+    let dice: Vec<_> = reports.iter().filter_map(|(_, r)| r.measures.dice.as_ref()).collect();
     if !dice.is_empty() {
         let pairs = dice.iter().map(|d| [d.mean_before, d.mean_after]).collect();
         plots.push(Plot {
@@ -160,9 +157,7 @@ fn table(reports: &[(String, &Report)]) -> Table {
     };
     let labelled = reports.iter().any(|(_, r)| r.measures.dice.is_some());
     Table {
-        columns: COLUMNS
-            .map(|(name, decimals)| Column { name: name.into(), decimals })
-            .into(),
+        columns: COLUMNS.map(|(name, decimals)| Column { name: name.into(), decimals }).into(),
         rows: reports.iter().map(row).collect(),
         worst: Some(Worst::Lowest(if labelled { 2 } else { 6 })),
     }

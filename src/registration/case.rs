@@ -144,7 +144,8 @@ impl Case {
         if let (Some(a), Some(b)) = (&self.fixed_points, &self.moving_points)
             && a.len() != b.len()
         {
-            let problem = format!("expected as many as fixed points ({}), found {}", a.len(), b.len());
+            let problem =
+                format!("expected as many as fixed points ({}), found {}", a.len(), b.len());
             let advice = "give corresponding points in the same order";
             return Err(Error::unusable("moving points", problem, advice));
         }
@@ -189,15 +190,8 @@ pub fn register_case(
         return Err(Error::Cancelled);
     }
     let measures = session.install(|| Measures::of_field(&registered, case, &inverse));
-    let mut result = CaseResult {
-        measures,
-        registered,
-        before,
-        warped,
-        inverse,
-        warped_labels,
-        warped_points,
-    };
+    let mut result =
+        CaseResult { measures, registered, before, warped, inverse, warped_labels, warped_points };
     session.install(|| result.compare(case, session))?;
     Ok(result)
 }
@@ -255,7 +249,8 @@ impl CaseResult {
             (&case.fixed_points, &case.moving_points, &self.warped_points)
         {
             // `register` refuses a singular --init, so the initial alignment has an inverse.
-            let back = self.registered.initial.inverse().unwrap_or(crate::image::Affine::identity());
+            let back =
+                self.registered.initial.inverse().unwrap_or(crate::image::Affine::identity());
             let aligned: Vec<[f64; 3]> =
                 moving.iter().map(|p| back.apply((*p).into()).into()).collect();
             self.measures.tre_mm = Some(BeforeAfter {

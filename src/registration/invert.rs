@@ -26,17 +26,22 @@ impl Inverse {
         let world = forward.geometry.index_to_world();
         let [nx, ny, _] = forward.geometry.size;
         let to_index = self.field.geometry.world_to_index();
-        let rows: Vec<f64> = forward.data.par_chunks(nx).enumerate().map(|(row, line)| {
-            let (y, z) = ((row % ny) as f64, (row / ny) as f64);
-            let distance = |(x, u): (usize, &[f32; 3])| {
-                let u = Vector3::from(u.map(f64::from));
-                let q = world.apply(Vector3::new(x as f64, y, z)) + u;
-                let v = self.field.sample_clamped(to_index.apply(q));
-                (Vector3::from(v.map(f64::from)) + u).norm()
-            };
-            let voxels = line.iter().enumerate().filter(|(x, _)| inside[row * nx + x]);
-            voxels.map(distance).sum()
-        }).collect();
+        let rows: Vec<f64> = forward
+            .data
+            .par_chunks(nx)
+            .enumerate()
+            .map(|(row, line)| {
+                let (y, z) = ((row % ny) as f64, (row / ny) as f64);
+                let distance = |(x, u): (usize, &[f32; 3])| {
+                    let u = Vector3::from(u.map(f64::from));
+                    let q = world.apply(Vector3::new(x as f64, y, z)) + u;
+                    let v = self.field.sample_clamped(to_index.apply(q));
+                    (Vector3::from(v.map(f64::from)) + u).norm()
+                };
+                let voxels = line.iter().enumerate().filter(|(x, _)| inside[row * nx + x]);
+                voxels.map(distance).sum()
+            })
+            .collect();
         let n = inside.iter().filter(|inside| **inside).count();
         rows.iter().sum::<f64>() / n.max(1) as f64
     }

@@ -9,7 +9,9 @@ mod case;
 mod invert;
 mod warp;
 
-pub use case::{BeforeAfter, Case, CaseResult, Dice, Measures, Report, peak_rss_mib, register_case};
+pub use case::{
+    BeforeAfter, Case, CaseResult, Dice, Measures, Report, peak_rss_mib, register_case,
+};
 pub use invert::{Inverse, invert, invert_point};
 pub use warp::{affine_field, coverage, warp, warp_affine, warp_labels, warp_labels_affine};
 
