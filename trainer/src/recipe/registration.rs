@@ -375,7 +375,7 @@ mod tests {
     }
 
     fn recipe(options: &str) -> Recipe {
-        let options = format!("x --size 16,32,16 --width 2 --warm-up 4 {options}");
+        let options = format!("x --size 16,32,16 --width 2 {options}");
         Options::parse_from(options.split_whitespace()).recipe
     }
 
@@ -402,7 +402,7 @@ mod tests {
     fn a_resumed_run_is_the_run_that_never_stopped() {
         tch::set_num_threads(1);
         let data = blobs(6);
-        let recipe = recipe("--cascades 2 --augment 1 --fold 1 --intermediate 0.3 --steps 20");
+        let recipe = recipe("--cascades 2 --augment 1 --fold 1 --intermediate 0.3 --steps 20 --warm-up 4");
         let new = || Trainer::new(recipe.clone(), data.labels.clone(), Device::Cpu);
         let mut whole = new();
         let losses: Vec<f64> = (0..6).map(|_| whole.step(&data).unwrap().loss).collect();
