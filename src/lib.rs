@@ -3,11 +3,16 @@
 
 #![forbid(unsafe_op_in_unsafe_fn)]
 
+pub mod engine;
 mod error;
 pub mod image;
 pub mod io;
 pub mod metrics;
+pub mod package;
 pub mod phantom;
 pub mod preprocess;
+mod probe;
+pub mod registration;
 
 pub use error::{Error, Result};
+pub use probe::{Probe, Stage, StageTimes};

@@ -1,1 +1,165 @@
+//! Files in and out, one format per module. Everything that is read is checked first against what
+//! the file can hold; everything that is written appears whole or not at all.
 
+mod nifti;
+mod scalar;
+mod source;
+
+use std::path::Path;
+
+pub use scalar::ScalarType;
+pub use source::MAX_VOXELS;
+
+use crate::image::{Geometry, LabelMap, Volume};
+use crate::{Error, Result};
+use source::Source;
+
+/// An image file whose header was read and found sound; `source` stands at its first sample.
+struct Opened {
+    geometry: Geometry,
+    scalar: ScalarType,
+    big_endian: bool,
+    /// Stored value → value: (slope, intercept).
+    scaling: Option<(f64, f64)>,
+    /// Lengths of the axes after z, without 1s at the end.
+    frames: Vec<usize>,
+    /// Samples per voxel, side by side in memory.
+    channels: usize,
+    /// NIfTI's `intent_code`; 0 in other formats.
+    intent: i16,
+    source: Source,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Format {
+    Nifti,
+}
+
+fn format_of(path: &Path) -> Result<Format> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let endings = [(".nii", Format::Nifti), (".nii.gz", Format::Nifti)];
+    endings.iter().find(|(ending, _)| name.ends_with(ending)).map(|(_, format)| *format).ok_or_else(
+        || {
+            Error::malformed(
+                path,
+                "name of an image",
+                "an ending .nii, .nii.gz, .mha or .mhd",
+                format!("{name:?}"),
+                "convert the image, or rename it if it is one of these",
+            )
+        },
+    )
+}
+
+fn open(path: &Path) -> Result<Opened> {
+    match format_of(path)? {
+        Format::Nifti => nifti::open(path),
+    }
+}
+
+/// Opens an image with one sample per voxel.
+fn open_scalar(path: &Path) -> Result<Opened> {
+    let opened = open(path)?;
+    let advice = "extract one 3-D image from it";
+    if !opened.frames.is_empty() {
+        let found = format!("further axes of {:?}", opened.frames);
+        return Err(Error::malformed(path, "image", "3-D", found, advice));
+    }
+    if opened.channels != 1 {
+        let found = opened.channels.to_string();
+        return Err(Error::malformed(path, "channels", "1 (3-D, scalar)", found, advice));
+    }
+    Ok(opened)
+}
+
+impl Opened {
+    /// Passes all `count` samples, scaled, to `sink`.
+    fn samples(&mut self, count: usize, mut sink: impl FnMut(f64)) -> Result<()> {
+        match self.scaling {
+            None => self.source.samples(self.scalar, self.big_endian, count, sink),
+            Some((slope, intercept)) => {
+                self.source
+                    .samples(self.scalar, self.big_endian, count, |v| sink(v * slope + intercept))
+            }
+        }
+    }
+}
+
+/// "voxel (x, y, z)" of a position in memory.
+fn voxel(geometry: &Geometry, position: usize) -> String {
+    let [nx, ny, _] = geometry.size;
+    format!("voxel ({}, {}, {})", position % nx, position / nx % ny, position / (nx * ny))
+}
+
+/// Where an image lies and how its samples are stored, from the header alone.
+///
+/// # Errors
+/// As [`read_volume`], except for what only the samples tell.
+pub fn read_geometry(path: &Path) -> Result<(Geometry, ScalarType)> {
+    let opened = open_scalar(path)?;
+    Ok((opened.geometry, opened.scalar))
+}
+
+/// Reads a 3-D image as f32, with the file's scaling applied.
+///
+/// The ending chooses the format: `.nii`, `.nii.gz` (gzip is told by its first bytes, not by the
+/// name), `.mha`, `.mhd`. Axes of length 1 after the third are accepted.
+///
+/// # Errors
+/// An unreadable, truncated or malformed file, one that promises more than it can hold or more
+/// than [`MAX_VOXELS`], one that is not 3-D, and one with a sample that is not finite.
+pub fn read_volume(path: &Path) -> Result<Volume> {
+    let mut opened = open_scalar(path)?;
+    let mut data = Vec::new();
+    let (mut bad, mut first_bad) = (0usize, 0);
+    opened.samples(opened.geometry.voxels(), |v| {
+        let v = v as f32;
+        if !v.is_finite() {
+            if bad == 0 {
+                first_bad = data.len();
+            }
+            bad += 1;
+        }
+        data.push(v);
+    })?;
+    data.shrink_to_fit();
+    if bad > 0 {
+        let at = voxel(&opened.geometry, first_bad);
+        return Err(Error::unusable(
+            path.display().to_string(),
+            format!("{bad} of {} samples are NaN or infinite, the first at {at}", data.len()),
+            "replace them with finite values, for example 0",
+        ));
+    }
+    Ok(Volume::new(opened.geometry, data))
+}
+
+/// Reads a map of labels exactly. Floating-point files are accepted as long as they hold whole
+/// numbers.
+///
+/// # Errors
+/// As [`read_volume`], and a sample that is not a whole number or not in i32's range.
+pub fn read_labels(path: &Path) -> Result<LabelMap> {
+    let mut opened = open_scalar(path)?;
+    let mut data = Vec::new();
+    let mut bad = None;
+    opened.samples(opened.geometry.voxels(), |v| {
+        // `as` saturates and takes NaN to 0, so only a label survives the way there and back.
+        let label = v as i32;
+        if f64::from(label) != v && bad.is_none() {
+            bad = Some((data.len(), v));
+        }
+        data.push(label);
+    })?;
+    data.shrink_to_fit();
+    if let Some((position, value)) = bad {
+        return Err(Error::malformed(
+            path,
+            format!("label at {}", voxel(&opened.geometry, position)),
+            "a whole number of at most 32 bits",
+            value.to_string(),
+            "give a label map, not an image or a probability map",
+        ));
+    }
+    Ok(Volume::new(opened.geometry, data))
+}

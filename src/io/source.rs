@@ -1,0 +1,187 @@
+//! Reading with bounds: nothing is allocated because a header says so.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
+
+use super::ScalarType;
+use crate::{Error, Result};
+
+/// No image with more voxels is read: 2²⁸ (a cube of 645), one gibibyte as f32.
+pub const MAX_VOXELS: u64 = 1 << 28;
+
+/// Deflate makes at most 1032 bytes of one; a header that needs more than this is wrong.
+const MAX_EXPANSION: u64 = 1100;
+const EXPANSION_SLACK: u64 = 1 << 16;
+
+const CHUNK: usize = 1 << 16;
+
+/// How the bytes of a file are packed.
+pub(super) enum Packing {
+    /// As they are, unless they begin as a gzip stream does. The file's name is not asked.
+    PlainOrGzip,
+    /// A deflate stream with a zlib or gzip header.
+    Deflate,
+}
+
+/// A file's bytes, unpacked, and how many there can be at most.
+pub(super) struct Source {
+    path: PathBuf,
+    reader: Box<dyn Read>,
+    packed: bool,
+    /// Bytes that can still come out: exact for a plain file, an upper bound for a packed one.
+    left: u64,
+}
+
+/// Opens a regular file and tells its length. Folders, pipes and devices are refused, so that no
+/// read can block or go on for ever.
+pub(super) fn open_file(path: &Path) -> Result<(BufReader<File>, u64)> {
+    let unreadable = |source| Error::Unreadable { path: path.to_owned(), source };
+    let meta = std::fs::metadata(path).map_err(unreadable)?;
+    if !meta.is_file() {
+        return Err(unreadable(std::io::Error::other("not a regular file")));
+    }
+    let file = File::open(path).map_err(unreadable)?;
+    Ok((BufReader::with_capacity(CHUNK, file), meta.len()))
+}
+
+impl Source {
+    /// `path` from its first byte.
+    pub fn open(path: &Path) -> Result<Source> {
+        let (file, length) = open_file(path)?;
+        Source::new(path, file, length, Packing::PlainOrGzip)
+    }
+
+    /// What follows in `file`, of which `left` bytes are there.
+    pub fn new(
+        path: &Path,
+        mut file: BufReader<File>,
+        left: u64,
+        packing: Packing,
+    ) -> Result<Source> {
+        let gzip = file
+            .fill_buf()
+            .map_err(|source| Error::Unreadable { path: path.to_owned(), source })?
+            .starts_with(&[0x1f, 0x8b]);
+        let reader: Box<dyn Read> = match packing {
+            _ if gzip => Box::new(MultiGzDecoder::new(file)),
+            Packing::PlainOrGzip => Box::new(file),
+            Packing::Deflate => Box::new(ZlibDecoder::new(file)),
+        };
+        let packed = gzip || matches!(packing, Packing::Deflate);
+        let left = match packed {
+            true => left.saturating_mul(MAX_EXPANSION).saturating_add(EXPANSION_SLACK),
+            false => left,
+        };
+        Ok(Source { path: path.to_owned(), reader, packed, left })
+    }
+
+    /// Fills `buffer` and tells how much of it was there.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let mut got = 0;
+        while got < buffer.len() {
+            match self.reader.read(&mut buffer[got..]) {
+                Ok(0) => break,
+                Ok(n) => got += n,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if self.packed && e.kind() == ErrorKind::UnexpectedEof => break,
+                Err(e) => return Err(self.failure(e)),
+            }
+        }
+        self.left = self.left.saturating_sub(got as u64);
+        Ok(got)
+    }
+
+    fn failure(&self, e: std::io::Error) -> Error {
+        match e.kind() {
+            ErrorKind::InvalidData | ErrorKind::InvalidInput => Error::malformed(
+                &self.path,
+                "compressed data",
+                "an intact deflate stream",
+                e.to_string(),
+                "copy or export the file again",
+            ),
+            _ => Error::Unreadable { path: self.path.clone(), source: e },
+        }
+    }
+
+    /// Passes over `count` bytes; fewer there is no error yet.
+    pub fn skip(&mut self, mut count: u64) -> Result<()> {
+        let mut buffer = vec![0; CHUNK];
+        while count > 0 {
+            let want = count.min(CHUNK as u64) as usize;
+            let got = self.read(&mut buffer[..want])?;
+            if got < want {
+                break;
+            }
+            count -= got as u64;
+        }
+        Ok(())
+    }
+
+    /// Refuses, before anything is read or allocated, an image of `size` that is over
+    /// [`MAX_VOXELS`] or that this file cannot hold. `skipped` bytes come before its data.
+    pub fn admit(&self, size: [usize; 3], bytes_per_voxel: usize, skipped: u64) -> Result<()> {
+        let product = size.iter().fold(1u64, |n, s| n.saturating_mul(*s as u64));
+        let promised = product.saturating_mul(bytes_per_voxel as u64);
+        let too_large = |limit| Err(Error::TooLarge { path: self.path.clone(), promised, limit });
+        let there = self.left.saturating_sub(skipped);
+        if product > MAX_VOXELS {
+            too_large(MAX_VOXELS * bytes_per_voxel as u64)
+        } else if promised > there && self.packed {
+            too_large(there)
+        } else if promised > there {
+            Err(Error::Truncated { path: self.path.clone(), expected: promised, found: there })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Passes `count` samples to `sink`. Nothing beyond them is unpacked, except for one byte
+    /// that makes a packed stream check its own sum.
+    pub fn samples(
+        &mut self,
+        scalar: ScalarType,
+        big_endian: bool,
+        count: usize,
+        mut sink: impl FnMut(f64),
+    ) -> Result<()> {
+        let expected = (count * scalar.bytes()) as u64;
+        let mut found = 0;
+        let mut buffer = vec![0; CHUNK];
+        while found < expected {
+            let want = (expected - found).min(CHUNK as u64) as usize;
+            let got = self.read(&mut buffer[..want])?;
+            found += got as u64;
+            if got < want {
+                return Err(Error::Truncated { path: self.path.clone(), expected, found });
+            }
+            scalar.decode(&buffer[..got], big_endian, &mut sink);
+        }
+        self.check_sum()
+    }
+
+    fn check_sum(&mut self) -> Result<()> {
+        if !self.packed {
+            return Ok(());
+        }
+        loop {
+            match self.reader.read(&mut [0]) {
+                Ok(_) => return Ok(()),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::UnexpectedEof => {
+                    return Err(Error::malformed(
+                        &self.path,
+                        "compressed data",
+                        "a check sum after the image",
+                        "the end of the file",
+                        "copy or export the file again",
+                    ));
+                }
+                Err(e) => return Err(self.failure(e)),
+            }
+        }
+    }
+}
