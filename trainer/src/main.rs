@@ -6,6 +6,7 @@ mod data;
 mod gpu;
 mod loss;
 mod nets;
+mod onnx;
 mod optimiser;
 mod random;
 mod recipe;

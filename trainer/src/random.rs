@@ -1,45 +1,35 @@
 //! Random numbers of our own: a resumed run must draw what the run that never stopped would
 //! have drawn, so every step has its own generator, seeded by (seed, step).
 
-/// SplitMix64 (Steele, Lea and Flood 2014).
-pub struct Random(u64);
+use intraop::phantom;
+
+/// What training draws, from the library's own generator.
+pub struct Random(phantom::Random);
 
 impl Random {
-    pub fn new(seed: u64, stream: u64) -> Self {
-        // Two rounds part streams whose seeds differ by little.
-        let mut mix = Random(seed);
-        let first = mix.next();
-        let mut own = Random(first ^ stream.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        own.next();
-        own
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    /// Uniform in [0, 1).
-    pub fn uniform(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    pub fn new(seed: u64, step: u64) -> Self {
+        // The seed is mixed before the step is added, so that neighbours of one do not draw
+        // what neighbours of the other draw.
+        let mixed = phantom::Random::new(seed).next_u64();
+        let own = phantom::Random::new(mixed.wrapping_add(step)).next_u64();
+        Random(phantom::Random::new(own))
     }
 
     /// Uniform in [−1, 1).
     pub fn signed(&mut self) -> f64 {
-        2.0 * self.uniform() - 1.0
+        self.0.range(-1.0, 1.0)
     }
 
     pub fn below(&mut self, n: usize) -> usize {
-        (self.uniform() * n as f64) as usize
+        (self.0.uniform() * n as f64) as usize
     }
 
-    /// Standard normal (Box and Muller).
+    pub fn uniform(&mut self) -> f64 {
+        self.0.uniform()
+    }
+
     pub fn normal(&mut self) -> f64 {
-        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
-        radius * (std::f64::consts::TAU * self.uniform()).cos()
+        self.0.normal()
     }
 
     /// `n` samples of nearly normal noise with standard deviation 1: each the sum of four
@@ -49,7 +39,7 @@ impl Random {
         const SD: f32 = 147.801_22;
         let mut out = Vec::with_capacity(n + 1);
         while out.len() < n {
-            let bytes = self.next().to_le_bytes();
+            let bytes = self.0.next_u64().to_le_bytes();
             for four in bytes.chunks(4) {
                 let sum: u32 = four.iter().map(|b| u32::from(*b)).sum();
                 out.push((sum as f32 - 510.0) / SD);
@@ -84,7 +74,7 @@ mod tests {
 
     #[test]
     fn streams_differ_and_repeat() {
-        let draw = |seed, stream| Random::new(seed, stream).next();
+        let draw = |seed, stream| Random::new(seed, stream).uniform();
         assert_eq!(draw(3, 4), draw(3, 4));
         assert_ne!(draw(3, 4), draw(3, 5));
         assert_ne!(draw(3, 4), draw(4, 4));
