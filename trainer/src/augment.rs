@@ -126,8 +126,7 @@ fn random_affine(amplitude: f64, random: &mut Random) -> [f32; 12] {
     let mut shape = Matrix3::identity();
     for row in 0..3 {
         for column in 0..3 {
-            shape[(row, column)] =
-                if row == column { draw(SCALE).exp() } else { draw(SHEAR) };
+            shape[(row, column)] = if row == column { draw(SCALE).exp() } else { draw(SHEAR) };
         }
     }
     let w = (rotation.matrix() * shape - Matrix3::identity()).transpose();

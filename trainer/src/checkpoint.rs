@@ -70,7 +70,8 @@ impl State {
     }
 
     pub fn write(&mut self, folder: &Path, weights: &Weights, adam: &Adam) -> Result<()> {
-        let before = std::mem::replace(&mut self.tensors, format!("step-{}.safetensors", self.step));
+        let before =
+            std::mem::replace(&mut self.tensors, format!("step-{}.safetensors", self.step));
         let mut named: Vec<(String, Tensor)> = vec![];
         for ((name, weight), (mean, squares)) in weights.0.iter().zip(&adam.moments) {
             named.push((name.clone(), weight.detach()));

@@ -126,7 +126,8 @@ fn load(
     spec: &GridSpec,
     steps: &[Step],
 ) -> Result<(Volume, LabelMap)> {
-    let volume = preprocess::run(steps, &intraop::io::read_volume(image)?, &image.to_string_lossy())?;
+    let volume =
+        preprocess::run(steps, &intraop::io::read_volume(image)?, &image.to_string_lossy())?;
     let grid = spec.lay_on(size, &volume.geometry);
     let labels = match label {
         Some(path) => nearest(&grid, &intraop::io::read_labels(path)?),
@@ -153,13 +154,7 @@ fn nearest(grid: &Geometry, labels: &LabelMap) -> LabelMap {
     Volume::new(grid.clone(), data)
 }
 
-fn subject(
-    path: &Path,
-    image: &Volume,
-    map: &LabelMap,
-    labels: &[i32],
-    device: Device,
-) -> Subject {
+fn subject(path: &Path, image: &Volume, map: &LabelMap, labels: &[i32], device: Device) -> Subject {
     let [w, h, d] = image.geometry.size.map(|n| n as i64);
     let codes: Vec<u8> =
         map.data.iter().map(|v| labels.binary_search(v).map_or(0, |i| i as u8 + 1)).collect();

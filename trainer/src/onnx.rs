@@ -190,16 +190,16 @@ fn float(name: &str, value: f32) -> AttributeProto {
 }
 
 fn value(name: &str, shape: &[i64]) -> ValueInfoProto {
-    let dim =
-        shape.iter().map(|n| Dimension { value: Some(DimValue(*n)), ..Default::default() }).collect();
+    let dim = shape
+        .iter()
+        .map(|n| Dimension { value: Some(DimValue(*n)), ..Default::default() })
+        .collect();
     let tensor = type_proto::Tensor {
         elem_type: DataType::Float as i32,
         shape: Some(TensorShapeProto { dim }),
     };
-    let r#type = TypeProto {
-        value: Some(type_proto::Value::TensorType(tensor)),
-        ..Default::default()
-    };
+    let r#type =
+        TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
     ValueInfoProto { name: name.to_owned(), r#type: Some(r#type), ..Default::default() }
 }
 
@@ -216,7 +216,12 @@ pub fn difference(model: &[u8], input: &Tensor, expected: &Tensor) -> anyhow::Re
     let found = plan.run(tvec!(input.into()))?;
     let found = found[0].to_plain_array_view::<f32>()?.to_owned();
     let expected = flat(expected)?;
-    anyhow::ensure!(found.len() == expected.len(), "{} values, not {}", found.len(), expected.len());
+    anyhow::ensure!(
+        found.len() == expected.len(),
+        "{} values, not {}",
+        found.len(),
+        expected.len()
+    );
     // A NaN anywhere must not pass: f32::max would drop it.
     let worst = |worst: f32, d: f32| if worst >= d { worst } else { d };
     Ok(found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, worst))

@@ -79,8 +79,10 @@ mod tests {
                 let g = 6.0 * w[i];
                 m[i] = 0.9 * m[i] + 0.1 * g;
                 v[i] = 0.999 * v[i] + 0.001 * g * g;
-                let (mh, vh) =
-                    (m[i] / (1.0 - 0.9f64.powi(step as i32)), v[i] / (1.0 - 0.999f64.powi(step as i32)));
+                let (mh, vh) = (
+                    m[i] / (1.0 - 0.9f64.powi(step as i32)),
+                    v[i] / (1.0 - 0.999f64.powi(step as i32)),
+                );
                 w[i] -= 0.01 * mh / (vh.sqrt() + 1e-8);
             }
         }

@@ -136,13 +136,11 @@ pub mod tests {
             let own = [v % 6, v / 6 % 5, v / 30].map(|i| i as f32);
             let f = [0, 1, 2].map(|c| flow[c * voxels + v]);
             let moved = [0, 1, 2].map(|c| own[c] + f[c]);
-            let q = [0, 1, 2].map(|c| {
-                own[c] + f[c] + plain(&first[c * voxels..][..voxels], size, moved)
-            });
+            let q = [0, 1, 2]
+                .map(|c| own[c] + f[c] + plain(&first[c * voxels..][..voxels], size, moved));
             let a = [0, 1, 2].map(|row| {
-                let turned: f32 = (0..3)
-                    .map(|k| p[row * 3 + k] * (q[k] - (size[k] as f32 - 1.0) / 2.0))
-                    .sum();
+                let turned: f32 =
+                    (0..3).map(|k| p[row * 3 + k] * (q[k] - (size[k] as f32 - 1.0) / 2.0)).sum();
                 q[row] + turned + p[9 + row]
             });
             let expected = plain(&image, size, a);
