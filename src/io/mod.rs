@@ -230,3 +230,6 @@ fn check_writable<T>(path: &Path, volume: &Volume<T>) -> Result<()> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests;
