@@ -43,6 +43,9 @@ pub enum Error {
     /// A check (a golden case) was not met.
     #[error("{name}: check not met: {problem}; do not use this package on this machine")]
     Check { name: String, problem: String },
+    /// Some cases of an evaluation failed; the report lists each.
+    #[error("{failed} of {of} cases failed, the first: {first}")]
+    Failed { failed: usize, of: usize, first: String },
     /// The caller asked to stop.
     #[error("interrupted: nothing was written")]
     Cancelled,
@@ -79,7 +82,7 @@ impl Error {
     /// 3 a check was not met. An output folder that cannot be written is a wrong argument.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Cancelled | Error::Engine { .. } => 1,
+            Error::Cancelled | Error::Engine { .. } | Error::Failed { .. } => 1,
             Error::Check { .. } => 3,
             _ => 2,
         }

@@ -4,9 +4,19 @@
 #![forbid(unsafe_op_in_unsafe_fn)]
 
 mod error;
+mod probe;
+
 pub mod image;
 pub mod io;
+pub mod preprocess;
+pub mod package;
+pub mod engine;
+pub mod registration;
 pub mod metrics;
+pub mod evaluate;
 pub mod phantom;
+pub mod display;
+pub mod cli;
 
 pub use error::{Error, Result};
+pub use probe::{Probe, Stage, StageTimes};

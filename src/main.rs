@@ -1,1 +1,7 @@
-fn main() {}
+//! The command line: a thin user of the library. `intraop --help` lists what it does.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    intraop::cli::main()
+}

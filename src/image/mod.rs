@@ -3,9 +3,11 @@
 mod affine;
 mod frame;
 mod geometry;
+mod interpolate;
 mod volume;
 
 pub use affine::Affine;
 pub use frame::Frame;
 pub use geometry::Geometry;
+pub use interpolate::{Lerp, inside};
 pub use volume::{Field, LabelMap, Volume};

@@ -1,0 +1,137 @@
+use clap::Subcommand;
+use serde::Serialize;
+
+use crate::Result;
+use crate::engine::Session;
+use crate::package::{self, Manifest};
+
+use super::print_json;
+
+/// List, show and verify model packages
+#[derive(clap::Args)]
+pub(super) struct Models {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The packages that --model finds by name
+    List {
+        #[arg(long)]
+        json: bool,
+    },
+    /// What a package says of itself
+    Show {
+        model: String,
+        /// The whole manifest as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check hashes, compile the graphs and run the golden case
+    Verify { model: String },
+}
+
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    path: String,
+    version: String,
+    description: String,
+    error: Option<String>,
+}
+
+impl Models {
+    pub fn run(&self) -> Result<()> {
+        match &self.command {
+            Command::List { json } => list(*json),
+            Command::Show { model, json } => show(model, *json)?,
+            Command::Verify { model } => verify(model)?,
+        }
+        Ok(())
+    }
+}
+
+fn list(json: bool) {
+    let rows: Vec<Row> = package::list()
+        .into_iter()
+        .map(|(name, package)| match package {
+            Ok(p) => Row {
+                name,
+                path: p.path.display().to_string(),
+                version: p.manifest.version,
+                description: p.manifest.description,
+                error: None,
+            },
+            Err(e) => Row {
+                name,
+                path: String::new(),
+                version: String::new(),
+                description: String::new(),
+                error: Some(e.to_string()),
+            },
+        })
+        .collect();
+    if json {
+        return print_json(&rows);
+    }
+    for row in rows {
+        match row.error {
+            None => println!("{:16} {:8} {}", row.name, row.version, row.description),
+            Some(error) => println!("{:16} broken   {error}", row.name),
+        }
+    }
+}
+
+fn show(model: &str, json: bool) -> Result<()> {
+    let package = package::find(model)?;
+    let manifest = &package.manifest;
+    if json {
+        print_json(manifest);
+        return Ok(());
+    }
+    print!("{}", describe(manifest));
+    println!("path          {}", package.path.display());
+    Ok(())
+}
+
+fn describe(m: &Manifest) -> String {
+    let mut lines = vec![
+        format!("{} {}: {}", m.name, m.version, m.description),
+        format!("task          {:?}, {:?}", m.task, m.precision),
+        format!("license       {}", m.license),
+        format!("intended use  {}", m.intended_use),
+        format!("data          {}", m.data_source),
+        format!(
+            "grid          {:?} mm, {:?}, {}, initial alignment {:?}",
+            m.grid.spacing_mm,
+            m.grid.fit,
+            String::from(m.grid.orientation),
+            m.grid.initial
+        ),
+    ];
+    for graph in &m.graphs {
+        let input = &graph.inputs[0];
+        let heads: Vec<String> =
+            graph.heads.iter().map(|h| format!("{:?} {:?}", h.kind, h.spatial_shape)).collect();
+        lines.push(format!(
+            "graph         {}: {:?} {:?} to {}",
+            graph.file,
+            input.channel_def,
+            input.spatial_shape,
+            heads.join(", ")
+        ));
+    }
+    for (name, value) in &m.eval_metrics {
+        lines.push(format!("metric        {name} {value}"));
+    }
+    lines.join("\n") + "\n"
+}
+
+fn verify(model: &str) -> Result<()> {
+    let package = package::find(model)?;
+    let name = package.manifest.name.clone();
+    let difference = Session::new(package, 1)?.verify()?;
+    println!("{name}: hashes, graphs and golden case are right (difference {difference:.1e})");
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! From a package to something that runs: ONNX → tract → [`Session`].
+
+mod graph;
+
+use std::sync::Arc;
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use tract_linalg::multithread::{Executor, multithread_tract_scope};
+
+use crate::package::{GoldenCase, Package, golden_pair};
+use crate::{Error, Result};
+use graph::CompiledGraph;
+
+/// A package compiled for this CPU with a fixed number of threads. Every computation of the
+/// pipelines runs in the session's own pool, so `threads` bounds them all.
+pub struct Session {
+    package: Package,
+    graphs: Vec<CompiledGraph>,
+    pool: Arc<ThreadPool>,
+    threads: usize,
+}
+
+impl Session {
+    /// Compiles every graph of the package.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for 0 threads, [`Error::Engine`] and [`Error::Package`] for graphs that
+    /// cannot run or are not what the manifest says.
+    pub fn new(package: Package, threads: usize) -> Result<Self> {
+        if !(1..=1024).contains(&threads) {
+            return Err(Error::Option {
+                option: "--threads".into(),
+                expected: "1 to 1024".into(),
+                found: threads.to_string(),
+            });
+        }
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|n| format!("intraop-{n}"))
+            .build()
+            .map_err(|e| Error::Engine { graph: "-".into(), problem: e.to_string() })?;
+        let graphs = package.manifest.graphs.iter();
+        let graphs = graphs.map(|g| CompiledGraph::new(&package, g)).collect::<Result<_>>()?;
+        Ok(Session { package, graphs, pool: Arc::new(pool), threads })
+    }
+
+    pub fn package(&self) -> &Package {
+        &self.package
+    }
+
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Runs a closure on the session's threads.
+    pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        self.pool.install(work)
+    }
+
+    /// Runs graph number `graph` of the manifest on its input tensor, in memory order; gives one
+    /// tensor per head.
+    ///
+    /// # Errors
+    /// [`Error::Engine`] when the engine fails.
+    ///
+    /// # Panics
+    /// If `input` has not the manifest's number of elements.
+    pub fn run(&self, graph: usize, input: &[f32]) -> Result<Vec<Vec<f32>>> {
+        // tract's `Executor::multithread(1)` would use every core (sonos/tract#2894).
+        let executor = match self.threads {
+            1 => Executor::SingleThread,
+            _ => Executor::MultiThread(self.pool.clone()),
+        };
+        self.install(|| multithread_tract_scope(executor, || self.graphs[graph].run(input)))
+    }
+
+    /// Runs the package's golden case and returns the largest difference found, as a share of
+    /// the output's largest value.
+    ///
+    /// # Errors
+    /// [`Error::Check`] when a difference is beyond the case's tolerance, [`Error::Package`] when
+    /// the case does not fit the manifest.
+    pub fn verify(&self) -> Result<f64> {
+        let manifest = &self.package.manifest;
+        let case = self.package.golden()?;
+        let input = golden_pair(manifest, self.package.grid_size(), case.phantom_seed)?;
+        let mut worst = 0.0f64;
+        for (index, graph) in manifest.graphs.iter().enumerate() {
+            let outputs = self.run(index, &input)?;
+            for (head, output) in graph.heads.iter().zip(&outputs) {
+                let difference = self.difference(&case, &graph.name, &head.name, output)?;
+                if difference > case.tolerance {
+                    let problem = format!(
+                        "graph {} head {} differs from {} by {difference:.2e}, {:.0e} accepted",
+                        graph.name, head.name, case.engine, case.tolerance
+                    );
+                    return Err(Error::Check { name: manifest.name.clone(), problem });
+                }
+                worst = worst.max(difference);
+            }
+        }
+        Ok(worst)
+    }
+
+    fn difference(
+        &self,
+        case: &GoldenCase,
+        graph: &str,
+        head: &str,
+        output: &[f32],
+    ) -> Result<f64> {
+        let golden = case.outputs.get(graph).and_then(|heads| heads.get(head));
+        let golden = golden.ok_or_else(|| Error::Package {
+            package: self.package.path.clone(),
+            field: format!("golden outputs.{graph}.{head}"),
+            expected: "values for every head".into(),
+            found: "none".into(),
+            advice: "export the package again".into(),
+        })?;
+        Ok(golden.difference(output))
+    }
+}
+
+/// The widest SIMD level that this CPU offers to the engine's kernels.
+pub fn simd_level() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::arch::is_x86_feature_detected!("avx512f") {
+            return "avx512";
+        }
+        if std::arch::is_x86_feature_detected!("fma") {
+            return "avx2";
+        }
+    }
+    if cfg!(target_arch = "aarch64") { "neon" } else { "scalar" }
+}

@@ -1,0 +1,382 @@
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::escape;
+
+/// One plot and the words around it.
+#[derive(Debug, Clone)]
+pub struct Plot {
+    pub title: String,
+    /// One sentence on how to read it.
+    pub how_to_read: String,
+    /// What the horizontal axis counts, with the unit.
+    pub x: String,
+    /// What the vertical axis counts, with the unit; not used by strips, whose groups have names.
+    pub y: String,
+    pub marks: Marks,
+}
+
+/// What is drawn. Values that are not finite are left out.
+#[derive(Debug, Clone)]
+pub enum Marks {
+    /// One dot per case (before, after), and the diagonal on which nothing changed.
+    PairedScatter(Vec<[f64; 2]>),
+    /// A row of dots and a box (quartiles and median) per group and series, along the horizontal
+    /// axis, so that long names and many groups have room.
+    Strips {
+        /// Names of the series; one series needs no name.
+        series: Vec<String>,
+        /// Name of each group, and its values per series.
+        groups: Vec<(String, Vec<Vec<f64>>)>,
+    },
+    /// How many values lie in each of some equal intervals.
+    Histogram(Vec<f64>),
+}
+
+type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+// Colours of middle lightness: legible on white and on black.
+const LINE: RGBColor = RGBColor(128, 134, 145);
+const SERIES: [RGBColor; 3] =
+    [RGBColor(143, 152, 168), RGBColor(42, 125, 212), RGBColor(32, 158, 122)];
+const MAIN: RGBColor = SERIES[1];
+const BELOW: RGBColor = RGBColor(222, 108, 44);
+
+const WIDTH: u32 = 560;
+/// The SVG backend divides this by 1.24.
+const FONT: (&str, u32) = ("sans-serif", 16);
+/// A group's name is cut after so many characters.
+const NAME: usize = 24;
+
+impl Plot {
+    /// Names and colours of what is drawn; empty where there is nothing to tell apart.
+    pub(super) fn legend(&self) -> Vec<(String, String)> {
+        let css = |c: RGBColor| format!("#{:02x}{:02x}{:02x}", c.0, c.1, c.2);
+        match &self.marks {
+            Marks::PairedScatter(points) => {
+                let below = finite_pairs(points).filter(|[x, y]| y < x).count();
+                let rest = finite_pairs(points).count() - below;
+                vec![
+                    (format!("on or above the diagonal: {rest}"), css(MAIN)),
+                    (format!("below: {below}"), css(BELOW)),
+                ]
+            }
+            Marks::Strips { series, .. } if series.len() > 1 => series
+                .iter()
+                .enumerate()
+                .map(|(i, name)| (name.clone(), css(series_colour(i, series.len()))))
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The plot as an `<svg>` element that scales with the page.
+    pub(super) fn to_svg(&self) -> String {
+        let height = match &self.marks {
+            Marks::PairedScatter(_) => 440,
+            Marks::Histogram(_) => 340,
+            Marks::Strips { series, groups } => {
+                let group = 22 * series.len().max(1) + 12;
+                (76 + group * groups.len()).max(140) as u32
+            }
+        };
+        let mut svg = String::new();
+        {
+            let area = SVGBackend::with_string(&mut svg, (WIDTH, height)).into_drawing_area();
+            match &self.marks {
+                Marks::PairedScatter(points) => self.scatter(&area, points),
+                Marks::Strips { series, groups } => self.strips(&area, series.len(), groups),
+                Marks::Histogram(values) => self.histogram(&area, values),
+            }
+            .and_then(|()| area.present())
+            .expect("drawing into a string does not fail");
+        }
+        // A fixed size would not shrink with a small window.
+        let sized = format!("<svg width=\"{WIDTH}\" height=\"{height}\"");
+        let named = format!("<svg role=\"img\" aria-label=\"{}\"", escape(&self.title));
+        svg.replacen(&sized, &named, 1)
+    }
+
+    fn scatter(&self, area: &Area, points: &[[f64; 2]]) -> Drawn {
+        let (low, high) = bounds(finite_pairs(points).flatten());
+        let mut chart = ChartBuilder::on(area)
+            .margin(8)
+            .margin_right(16)
+            .x_label_area_size(48)
+            .y_label_area_size(62)
+            .build_cartesian_2d(low..high, low..high)?;
+        let label = |v: &f64| number(*v, high - low);
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(LINE.mix(0.3))
+            .axis_style(LINE)
+            .label_style(FONT)
+            .x_labels(6)
+            .y_labels(6)
+            .x_label_formatter(&label)
+            .y_label_formatter(&label)
+            .x_desc(&self.x)
+            .y_desc(&self.y)
+            .draw()?;
+        let diagonal = vec![(low, low), (high, high)];
+        chart.draw_series([PathElement::new(diagonal, LINE.stroke_width(1))])?;
+        let radius = if points.len() > 100 { 3 } else { 4 };
+        chart.draw_series(finite_pairs(points).map(|[x, y]| {
+            let colour = if y < x { BELOW } else { MAIN };
+            Circle::new((x, y), radius, colour.mix(0.7).filled())
+        }))?;
+        Ok(())
+    }
+
+    fn histogram(&self, area: &Area, values: &[f64]) -> Drawn {
+        let bins = Bins::of(values);
+        let top = bins.counts.iter().copied().max().unwrap_or(0).max(1);
+        let mut chart = ChartBuilder::on(area)
+            .margin(8)
+            .margin_right(16)
+            .x_label_area_size(48)
+            .y_label_area_size(62)
+            .build_cartesian_2d(bins.start..bins.end(), 0..top + top.div_ceil(12))?;
+        chart
+            .configure_mesh()
+            .disable_x_mesh()
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(LINE.mix(0.3))
+            .axis_style(LINE)
+            .label_style(FONT)
+            .x_labels(8)
+            .y_labels(5)
+            .x_label_formatter(&|v| number(*v, bins.end() - bins.start))
+            .x_desc(&self.x)
+            .y_desc(&self.y)
+            .draw()?;
+        let filled = bins.counts.iter().enumerate().filter(|(_, count)| **count > 0);
+        chart.draw_series(filled.map(|(i, &count)| {
+            let left = bins.start + i as f64 * bins.width;
+            let corners = [(left, 0), (left + bins.width, count)];
+            let mut bar = Rectangle::new(corners, MAIN.mix(0.8).filled());
+            bar.set_margin(0, 0, 1, 1);
+            bar
+        }))?;
+        Ok(())
+    }
+
+    fn strips(&self, area: &Area, series: usize, groups: &[(String, Vec<Vec<f64>>)]) -> Drawn {
+        let all = groups.iter().flat_map(|(_, values)| values.iter().flatten().copied());
+        let (low, high) = bounds(all.filter(|v| v.is_finite()));
+        let count = groups.len().max(1) as f64;
+        let names: Vec<String> = groups.iter().map(|(name, _)| shortened(name)).collect();
+        let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+        let mut chart = ChartBuilder::on(area)
+            .margin(8)
+            .margin_right(16)
+            .x_label_area_size(48)
+            .y_label_area_size(16 + 8 * longest as u32)
+            .build_cartesian_2d(low..high, 0.0..count)?;
+        chart
+            .configure_mesh()
+            .disable_y_mesh()
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(LINE.mix(0.3))
+            .axis_style(LINE)
+            .label_style(FONT)
+            .x_labels(6)
+            .y_labels(0)
+            .x_label_formatter(&|v| number(*v, high - low))
+            .x_desc(&self.x)
+            .draw()?;
+        let right_aligned = Pos::new(HPos::Right, VPos::Center);
+        let style = TextStyle::from(FONT.into_font()).pos(right_aligned);
+        for (g, ((_, values), name)) in groups.iter().zip(&names).enumerate() {
+            let top = count - g as f64;
+            if g > 0 {
+                let edge = vec![(low, top), (high, top)];
+                chart.draw_series([PathElement::new(edge, LINE.mix(0.3))])?;
+            }
+            let (x, y) = chart.backend_coord(&(low, top - 0.5));
+            area.draw(&Text::new(name.as_str(), (x - 10, y), style.clone()))?;
+            let lane = 0.8 / series.max(1) as f64;
+            for (s, values) in values.iter().take(series.max(1)).enumerate() {
+                let middle = top - 0.1 - lane * (s as f64 + 0.5);
+                let colour = series_colour(s, series);
+                let mut sorted: Vec<f64> =
+                    values.iter().copied().filter(|v| v.is_finite()).collect();
+                sorted.sort_by(f64::total_cmp);
+                chart.draw_series(dots(&sorted, middle, lane, colour))?;
+                chart.draw_series(quartile_box(&sorted, middle, lane, colour))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The last series is the one to look at: it has the main colour where there are two or fewer.
+fn series_colour(index: usize, series: usize) -> RGBColor {
+    if series <= 1 { MAIN } else { SERIES[index % SERIES.len()] }
+}
+
+/// Dots spread over the lane so that equal values stay apart; the golden ratio keeps neighbours
+/// in value far from each other without a random number.
+fn dots(
+    sorted: &[f64],
+    middle: f64,
+    lane: f64,
+    colour: RGBColor,
+) -> impl Iterator<Item = Circle<(f64, f64), i32>> {
+    let (radius, opacity) = if sorted.len() > 60 { (2, 0.3) } else { (3, 0.4) };
+    sorted.iter().enumerate().map(move |(i, value)| {
+        let spread = (i as f64 * 0.618_034).fract() - 0.5;
+        Circle::new((*value, middle + spread * lane * 0.55), radius, colour.mix(opacity).filled())
+    })
+}
+
+/// The box between the quartiles and a thick line at the median, of five values or more: fewer
+/// are seen better as dots alone.
+fn quartile_box(
+    sorted: &[f64],
+    middle: f64,
+    lane: f64,
+    colour: RGBColor,
+) -> Vec<PathElement<(f64, f64)>> {
+    if sorted.len() < 5 {
+        return Vec::new();
+    }
+    let [q1, q2, q3] = [0.25, 0.5, 0.75].map(|q| quantile(sorted, q));
+    let (low, high) = (middle - lane * 0.36, middle + lane * 0.36);
+    let outline = vec![(q1, low), (q1, high), (q3, high), (q3, low), (q1, low)];
+    vec![
+        PathElement::new(outline, colour.stroke_width(2)),
+        PathElement::new(vec![(q2, low), (q2, high)], colour.stroke_width(4)),
+    ]
+}
+
+/// The quantile of sorted values with linear interpolation (type 7 of Hyndman and Fan 1996, as
+/// numpy's default).
+fn quantile(sorted: &[f64], q: f64) -> f64 {
+    let at = q * (sorted.len() - 1) as f64;
+    let (below, above) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
+    below + (above - below) * at.fract()
+}
+
+fn finite_pairs(points: &[[f64; 2]]) -> impl Iterator<Item = [f64; 2]> {
+    points.iter().copied().filter(|pair| pair.iter().all(|v| v.is_finite()))
+}
+
+/// Round ends of an axis around `values`. Zero is included where it is not far: lengths then
+/// compare as they look.
+fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let (low, high) =
+        values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+    if low > high {
+        return (0.0, 1.0);
+    }
+    let low = if (0.0..=0.6 * high).contains(&low) { 0.0 } else { low };
+    let span = if low < high { high - low } else { high.abs().max(1.0) };
+    let step = round_step(span / 8.0);
+    let (start, end) = ((low / step + 1e-9).floor() * step, (high / step - 1e-9).ceil() * step);
+    (start, end.max(start + step))
+}
+
+/// The smallest of 1, 2, 5, 10, … times a power of ten that is not below `value`.
+fn round_step(value: f64) -> f64 {
+    let power = 10f64.powf(value.log10().floor());
+    let step = [1.0, 2.0, 5.0].into_iter().find(|m| m * power >= value * (1.0 - 1e-9));
+    step.unwrap_or(10.0) * power
+}
+
+/// A tick's label with as many digits as an axis of this span needs.
+fn number(value: f64, span: f64) -> String {
+    let decimals = (1.0 - span.log10()).ceil().clamp(0.0, 9.0) as usize;
+    let text = format!("{value:.decimals$}");
+    // -0.0 is what rounding leaves of a tiny negative value.
+    if text.trim_start_matches(['-', '0', '.']).is_empty() { "0".to_owned() } else { text }
+}
+
+fn shortened(name: &str) -> String {
+    if name.chars().count() <= NAME {
+        return name.to_owned();
+    }
+    name.chars().take(NAME - 1).chain(['…']).collect()
+}
+
+/// Equal intervals with round borders, and how many values lie in each.
+struct Bins {
+    start: f64,
+    width: f64,
+    counts: Vec<u32>,
+}
+
+impl Bins {
+    /// Of the order of the square root of the number of values; rounding makes them fewer.
+    fn of(values: &[f64]) -> Bins {
+        let finite: Vec<f64> = values.iter().copied().filter(|v| v.is_finite()).collect();
+        let low = finite.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = finite.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        if low > high {
+            return Bins { start: 0.0, width: 1.0, counts: vec![0] };
+        }
+        let wanted = (2.0 * (finite.len() as f64).sqrt()).clamp(6.0, 40.0);
+        // Equal values get one interval of a plausible width.
+        let span = if low < high { high - low } else { high.abs().max(1.0) };
+        let width = round_step(span / wanted);
+        let start = (low / width + 1e-9).floor() * width;
+        let index = |v: f64| ((v - start) / width + 1e-9).floor().max(0.0) as usize;
+        let mut counts = vec![0; index(high) + 1];
+        for v in finite {
+            counts[index(v)] += 1;
+        }
+        Bins { start, width, counts }
+    }
+
+    fn end(&self) -> f64 {
+        self.start + self.width * self.counts.len() as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn axes_have_round_ends() {
+        assert_eq!(bounds([0.31, 0.87].into_iter()), (0.0, 1.0));
+        assert_eq!(bounds([-3.0, 12.0].into_iter()), (-4.0, 12.0));
+        let (low, high) = bounds([0.71, 0.93].into_iter());
+        assert!((low - 0.70).abs() < 1e-9 && (high - 0.95).abs() < 1e-9, "{low} {high}");
+        assert_eq!(bounds([].into_iter()), (0.0, 1.0));
+        for same in [0.0, 1e-12, 5.0, -5.0, 1e12] {
+            let (low, high) = bounds([same].into_iter());
+            assert!(low <= same && same <= high && low < high, "{same}: {low} {high}");
+        }
+    }
+
+    #[test]
+    fn intervals_hold_every_value_once() {
+        let values: Vec<f64> = (0..100).map(|i| f64::from(i) * 0.01).collect();
+        let bins = Bins::of(&values);
+        assert_eq!((bins.start, bins.width), (0.0, 0.05));
+        assert_eq!(bins.counts, vec![5; 20]);
+        assert_eq!(Bins::of(&[0.0; 7]).counts, [7]);
+        assert_eq!(Bins::of(&[f64::NAN, 3.0]).counts, [1]);
+        assert_eq!(Bins::of(&[]).counts, [0]);
+    }
+
+    #[test]
+    fn quantiles_are_numpys() {
+        // numpy.quantile([1, 2, 4, 8, 16, 32], [0.25, 0.5, 0.75]) = [2.5, 6, 14]
+        let values = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0];
+        assert_eq!([0.25, 0.5, 0.75].map(|q| quantile(&values, q)), [2.5, 6.0, 14.0]);
+    }
+
+    #[test]
+    fn labels_have_the_digits_the_axis_needs() {
+        assert_eq!(number(0.25, 1.0), "0.2");
+        assert_eq!(number(0.25, 0.5), "0.25");
+        assert_eq!(number(150.0, 400.0), "150");
+        assert_eq!(number(-1e-17, 1.0), "0");
+        assert_eq!(shortened("a name far too long for the margin"), "a name far too long for…");
+    }
+}

@@ -1,0 +1,100 @@
+//! Golden cases: inputs from a seed, outputs from another engine. They prove that this build on
+//! this machine computes what the trainer saw.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Manifest;
+use crate::image::{Affine, Geometry};
+use crate::{Result, phantom, preprocess};
+
+/// The golden file, JSON.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GoldenCase {
+    /// Every graph gets the phantom pair of this seed, on the package's grid, preprocessed.
+    pub phantom_seed: u64,
+    /// The engine that computed the outputs, with its version; never this runtime.
+    pub engine: String,
+    /// Largest accepted difference, as a share of the output's largest absolute value.
+    pub tolerance: f64,
+    /// By graph, then by head.
+    pub outputs: BTreeMap<String, BTreeMap<String, GoldenOutput>>,
+}
+
+/// A regular sample of an output tensor: elements 0, `stride`, 2·`stride`, … in memory order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GoldenOutput {
+    pub len: usize,
+    pub stride: usize,
+    pub values: Vec<f32>,
+    /// Largest absolute value of the whole tensor.
+    pub largest: f32,
+}
+
+impl GoldenOutput {
+    /// Keeps at most about `keep` elements of `tensor`.
+    pub fn sample(tensor: &[f32], keep: usize) -> Self {
+        // A prime-like odd stride would be no better: flows are smooth, any stride sees them.
+        let stride = tensor.len().div_ceil(keep).max(1);
+        GoldenOutput {
+            len: tensor.len(),
+            stride,
+            values: tensor.iter().copied().step_by(stride).collect(),
+            largest: tensor.iter().fold(0.0, |m, v| m.max(v.abs())),
+        }
+    }
+
+    /// Largest difference to `tensor` as a share of `largest`; infinite when the lengths differ
+    /// or a value is not a number.
+    pub fn difference(&self, tensor: &[f32]) -> f64 {
+        let sampled = tensor.iter().step_by(self.stride.max(1));
+        if tensor.len() != self.len || sampled.len() != self.values.len() {
+            return f64::INFINITY;
+        }
+        let scale = f64::from(self.largest).max(1e-6);
+        let worst = sampled.zip(&self.values).fold(0.0f64, |worst, (a, b)| {
+            let d = f64::from((a - b).abs());
+            if d.is_nan() { f64::INFINITY } else { worst.max(d) }
+        });
+        worst / scale
+    }
+}
+
+/// The input `[1, 2, z, y, x]` of a registration package's golden case.
+///
+/// # Errors
+/// Those of [`preprocess::run`]; a phantom is never constant.
+pub fn golden_pair(manifest: &Manifest, size: [usize; 3], seed: u64) -> Result<Vec<f32>> {
+    let geometry = Geometry::new(size, manifest.grid.spacing_mm);
+    let options = phantom::Options { geometry, ..Default::default() };
+    let pair = phantom::pair(seed, &options);
+    let grid = manifest.grid.lay_on(size, &pair.fixed.geometry);
+    let mut tensor = Vec::with_capacity(2 * grid.voxels());
+    for volume in [&pair.fixed, &pair.moving] {
+        let ready = preprocess::run(&manifest.preprocess, volume, "golden phantom")?;
+        tensor.extend(preprocess::sample_on(&grid, &ready, &Affine::identity()).data);
+    }
+    Ok(tensor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_are_relative_and_never_hide_nan() {
+        let tensor: Vec<f32> = (0..100).map(|i| i as f32 - 50.0).collect();
+        let golden = GoldenOutput::sample(&tensor, 30);
+        assert_eq!((golden.stride, golden.values.len(), golden.largest), (4, 25, 50.0));
+        assert_eq!(golden.difference(&tensor), 0.0);
+        let mut other = tensor.clone();
+        other[4] += 0.5;
+        assert!((golden.difference(&other) - 0.01).abs() < 1e-6);
+        other[4] = f32::NAN;
+        assert_eq!(golden.difference(&other), f64::INFINITY);
+        assert_eq!(golden.difference(&tensor[1..]), f64::INFINITY);
+    }
+}

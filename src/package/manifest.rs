@@ -1,0 +1,149 @@
+//! The manifest, `package.toml`: everything the runtime must know about a model. Names follow
+//! MONAI's `metadata.json` (`network_data_format`) where it has them. docs/packages.md shows one.
+
+use serde::{Deserialize, Serialize};
+
+use crate::preprocess::{GridSpec, Step};
+
+/// The manifest's version this library reads and writes.
+pub const SCHEMA: u32 = 1;
+
+/// A whole manifest. The shape is the same for every task: what a model computes is said by its
+/// graphs' heads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    pub schema: u32,
+    pub name: String,
+    pub version: String,
+    pub task: Task,
+    pub description: String,
+    #[serde(default)]
+    pub authors: String,
+    #[serde(default)]
+    pub copyright: String,
+    /// SPDX expression of the terms of the weights.
+    pub license: String,
+    pub intended_use: String,
+    #[serde(default)]
+    pub data_source: String,
+    /// Number format of the weights and activations: `f32`, later `int8`.
+    pub precision: Precision,
+    /// Figures the model card explains, by name.
+    #[serde(default)]
+    pub eval_metrics: std::collections::BTreeMap<String, f64>,
+    pub grid: GridSpec,
+    #[serde(default)]
+    pub preprocess: Vec<Step>,
+    /// In the order they run.
+    pub graphs: Vec<Graph>,
+    pub golden: Golden,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    Registration,
+    Landmarks,
+    Segmentation,
+    Classification,
+    Detection,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    F32,
+    Int8,
+}
+
+/// One ONNX file of the package.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Graph {
+    pub name: String,
+    /// Path inside the package.
+    pub file: String,
+    /// SHA-256 of the file, lower-case hexadecimal.
+    pub sha256: String,
+    pub inputs: Vec<Input>,
+    pub heads: Vec<Head>,
+}
+
+/// One input tensor, `[1, num_channels, spatial_shape…]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// The name in the ONNX graph.
+    pub name: String,
+    pub num_channels: usize,
+    /// Tensor order: z, y, x for volumes, y, x for frames.
+    pub spatial_shape: Vec<usize>,
+    pub dtype: Dtype,
+    /// What each channel holds: `fixed` and `moving` (warped by the stages before), or `image`.
+    pub channel_def: Vec<String>,
+    /// The modality of each channel, as in DICOM: `MR`, `US`, `CT`.
+    pub modality: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value_range: Option<[f64; 2]>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dtype {
+    Float32,
+}
+
+/// One output tensor and its meaning.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Head {
+    /// The name in the ONNX graph.
+    pub name: String,
+    pub kind: HeadKind,
+    pub num_channels: usize,
+    /// Empty for heads without places: `affine`, `coordinates`, `classes`.
+    #[serde(default)]
+    pub spatial_shape: Vec<usize>,
+    pub dtype: Dtype,
+    /// What each channel holds. For `displacement` the axes, each of x, y, z once; for
+    /// `heatmaps` the landmarks, for `mask` and `classes` the classes.
+    #[serde(default)]
+    pub channel_def: Vec<String>,
+    /// Of displacements and coordinates: voxels or pixels of the package's grid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub units: Option<Units>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Units {
+    Voxels,
+    Pixels,
+}
+
+/// What an output means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadKind {
+    /// `[1, 3, z, y, x]`: the vector from each fixed voxel to the moving image.
+    Displacement,
+    /// `[1, 12]`: W (3×3, row by row, axes x, y, z) then b; p ↦ p + W (p − c) + b, c the grid's
+    /// centre.
+    Affine,
+    Heatmaps,
+    Coordinates,
+    Mask,
+    Classes,
+    Boxes,
+    Image,
+}
+
+/// The golden case: what another engine computed for a seeded input.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Golden {
+    /// Path inside the package.
+    pub file: String,
+    pub sha256: String,
+}

@@ -1,0 +1,12 @@
+//! A model is a package: a folder, or a tar of it, with a manifest, ONNX graphs and a golden
+//! case. This module reads, checks and finds packages; the engine runs them.
+
+mod golden;
+mod load;
+mod lookup;
+mod manifest;
+
+pub use golden::{GoldenCase, GoldenOutput, golden_pair};
+pub use load::{MANIFEST, Package, sha256};
+pub use lookup::{DEMO, find, list};
+pub use manifest::*;

@@ -1,0 +1,88 @@
+//! Every step of every pipeline reports to one probe: timings, progress and cancellation.
+
+use std::time::{Duration, Instant};
+
+use crate::{Error, Result};
+
+/// A named, timed step. The names are those of `stages_ms` in report.json.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// The package is read and compiled.
+    Load,
+    Read,
+    Preprocess,
+    Infer,
+    Compose,
+    Refine,
+    Warp,
+    Write,
+}
+
+impl Stage {
+    pub const ALL: [Stage; 8] = [
+        Stage::Load,
+        Stage::Read,
+        Stage::Preprocess,
+        Stage::Infer,
+        Stage::Compose,
+        Stage::Refine,
+        Stage::Warp,
+        Stage::Write,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Load => "load",
+            Stage::Read => "read",
+            Stage::Preprocess => "preprocess",
+            Stage::Infer => "infer",
+            Stage::Compose => "compose",
+            Stage::Refine => "refine",
+            Stage::Warp => "warp",
+            Stage::Write => "write",
+        }
+    }
+}
+
+/// What a caller of a long operation implements: all of it is optional.
+pub trait Probe {
+    /// A stage ended; a stage may be entered several times.
+    fn stage(&mut self, _stage: Stage, _took: Duration) {}
+
+    /// Should the operation stop? Asked between steps; the operation then returns
+    /// [`Error::Cancelled`].
+    fn cancelled(&self) -> bool {
+        false
+    }
+}
+
+/// Runs one step of `stage` unless the caller wants to stop.
+pub(crate) fn timed<T>(
+    probe: &mut dyn Probe,
+    stage: Stage,
+    step: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    if probe.cancelled() {
+        return Err(Error::Cancelled);
+    }
+    let start = Instant::now();
+    let result = step()?;
+    probe.stage(stage, start.elapsed());
+    Ok(result)
+}
+
+/// Adds up the time of each stage; never cancels.
+#[derive(Debug, Clone, Default)]
+pub struct StageTimes([Duration; Stage::ALL.len()]);
+
+impl StageTimes {
+    pub fn of(&self, stage: Stage) -> Duration {
+        self.0[stage as usize]
+    }
+}
+
+impl Probe for StageTimes {
+    fn stage(&mut self, stage: Stage, took: Duration) {
+        self.0[stage as usize] += took;
+    }
+}

@@ -1,0 +1,293 @@
+//! One pair from images in memory to everything `register` and `evaluate` deliver and measure.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{Inverse, Options, Registered, invert, invert_point, register, warp};
+use crate::engine::{Session, simd_level};
+use crate::image::{LabelMap, Volume};
+use crate::metrics;
+use crate::package::Precision;
+use crate::probe::{Probe, Stage, StageTimes, timed};
+use crate::{Error, Result};
+
+/// A pair of images and what is known about it. Labels lie on their image's own grid; points
+/// are world millimetres (LPS), the i-th fixed one matching the i-th moving one.
+pub struct Case {
+    pub fixed: Volume,
+    pub moving: Volume,
+    pub fixed_labels: Option<LabelMap>,
+    pub moving_labels: Option<LabelMap>,
+    pub fixed_points: Option<Vec<[f64; 3]>>,
+    pub moving_points: Option<Vec<[f64; 3]>>,
+}
+
+/// What came out of one pair.
+pub struct CaseResult {
+    pub registered: Registered,
+    /// The moving image after the initial alignment only, on the fixed grid.
+    pub before: Volume,
+    /// The moving image after registration, on the fixed grid.
+    pub warped: Volume,
+    pub inverse: Inverse,
+    pub warped_labels: Option<LabelMap>,
+    /// The moving points, carried to the fixed image.
+    pub warped_points: Option<Vec<[f64; 3]>>,
+    pub measures: Measures,
+}
+
+/// A figure before (after the initial alignment, before any network) and after registration.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BeforeAfter<T> {
+    pub before: T,
+    pub after: T,
+}
+
+/// Dice per label, on the fixed image's grid, and its mean over labels present in either map.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Dice {
+    pub before: BTreeMap<i32, f64>,
+    pub after: BTreeMap<i32, f64>,
+    pub mean_before: f64,
+    pub mean_after: f64,
+}
+
+/// What was measured on one pair.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Measures {
+    /// Over the voxels that map inside the moving image before and after; `null` where one of
+    /// the images is constant there.
+    pub ncc: BeforeAfter<Option<f64>>,
+    /// Share of the fixed image's voxels that map inside the moving image.
+    pub coverage_percent: f64,
+    pub folding_percent: f64,
+    pub sd_log_jacobian: f64,
+    pub max_displacement_mm: f64,
+    /// Mean |v(p + u(p)) + u(p)| over voxels that map inside the moving image; v the inverse.
+    pub inverse_consistency_mm: f64,
+    pub inverse_residual_max_mm: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dice: Option<Dice>,
+    /// 95th percentile of surface distances per label; `null` where a side lacks the label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hd95_mm: Option<BeforeAfter<BTreeMap<i32, Option<f64>>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tre_mm: Option<BeforeAfter<f64>>,
+    pub warnings: Vec<String>,
+}
+
+/// `report.json` of `register`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    pub model: String,
+    pub precision: Precision,
+    pub simd: &'static str,
+    pub threads: usize,
+    pub stages_ms: BTreeMap<&'static str, f64>,
+    pub peak_rss_mib: f64,
+    #[serde(flatten)]
+    pub measures: Measures,
+}
+
+impl Report {
+    pub fn new(
+        session: &Session,
+        measures: Measures,
+        times: &StageTimes,
+        total: std::time::Duration,
+    ) -> Self {
+        let ms = |d: std::time::Duration| (d.as_secs_f64() * 1e6).round() / 1e3;
+        let mut stages_ms: BTreeMap<_, _> =
+            Stage::ALL.iter().map(|stage| (stage.name(), ms(times.of(*stage)))).collect();
+        stages_ms.insert("total", ms(total));
+        let manifest = &session.package().manifest;
+        Report {
+            model: manifest.name.clone(),
+            precision: manifest.precision,
+            simd: simd_level(),
+            threads: session.threads(),
+            stages_ms,
+            peak_rss_mib: peak_rss_mib(),
+            measures,
+        }
+    }
+}
+
+/// The process's largest resident size so far (`VmHWM`); 0 where the system does not tell.
+pub fn peak_rss_mib() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|l| l.split_whitespace().next()?.parse::<f64>().ok());
+    (kib.unwrap_or(0.0) / 1024.0 * 10.0).round() / 10.0
+}
+
+impl Case {
+    /// # Errors
+    /// [`Error::Unusable`] for labels on another grid than their image, or points that do not
+    /// come in pairs.
+    fn check(&self) -> Result<()> {
+        for (labels, image, side) in [
+            (&self.fixed_labels, &self.fixed, "fixed"),
+            (&self.moving_labels, &self.moving, "moving"),
+        ] {
+            let Some(labels) = labels else { continue };
+            if !labels.geometry.same_grid(&image.geometry) {
+                let problem = format!(
+                    "expected the {side} image's grid ({}), found {} or another place",
+                    image.geometry, labels.geometry
+                );
+                let advice = "resample the labels with `intraop apply --labels`";
+                return Err(Error::unusable(format!("{side} labels"), problem, advice));
+            }
+        }
+        if let (Some(a), Some(b)) = (&self.fixed_points, &self.moving_points)
+            && a.len() != b.len()
+        {
+            let problem =
+                format!("expected as many as fixed points ({}), found {}", a.len(), b.len());
+            let advice = "give corresponding points in the same order";
+            return Err(Error::unusable("moving points", problem, advice));
+        }
+        Ok(())
+    }
+}
+
+/// Registers a pair, warps what came with it and measures the result.
+///
+/// # Errors
+/// Those of [`register`]; [`Error::Unusable`] for labels or points that do not fit.
+pub fn register_case(
+    session: &Session,
+    case: &Case,
+    options: &Options,
+    probe: &mut dyn Probe,
+) -> Result<CaseResult> {
+    case.check()?;
+    let registered = register(session, &case.fixed, &case.moving, options, probe)?;
+    let onto = &case.fixed.geometry;
+    let (field, affine) = (&registered.field, &registered.affine);
+    let (before, warped, warped_labels) = timed(probe, Stage::Warp, || {
+        Ok(session.install(|| {
+            let before = warp::warp_affine(&case.moving, &registered.initial, onto);
+            let labels = case.moving_labels.as_ref();
+            let labels = labels.map(|labels| warp::warp_labels(labels, field, onto));
+            (before, warp::warp(&case.moving, field, onto), labels)
+        }))
+    })?;
+    let (inverse, warped_points) = timed(probe, Stage::Compose, || {
+        let inverse = session.install(|| invert(field, affine, &case.moving.geometry));
+        let singular = || Error::Engine {
+            graph: "affine stage".into(),
+            problem: "it returned a singular matrix".into(),
+        };
+        let carry = |p: &[f64; 3]| invert_point(field, affine, *p);
+        let points = case.moving_points.as_ref().map(|points| points.iter().map(carry).collect());
+        let points: Option<Option<Vec<_>>> = points;
+        Ok((inverse.ok_or_else(singular)?, points.map(|p| p.ok_or_else(singular)).transpose()?))
+    })?;
+    if probe.cancelled() {
+        return Err(Error::Cancelled);
+    }
+    let measures = session.install(|| Measures::of_field(&registered, case, &inverse));
+    let mut result =
+        CaseResult { measures, registered, before, warped, inverse, warped_labels, warped_points };
+    session.install(|| result.compare(case, session))?;
+    Ok(result)
+}
+
+impl Measures {
+    fn of_field(registered: &Registered, case: &Case, inverse: &Inverse) -> Measures {
+        let field = &registered.field;
+        let covered = warp::covered(field, &case.moving.geometry);
+        let inside = covered.iter().filter(|c| **c).count();
+        let regularity = metrics::regularity(field);
+        Measures {
+            ncc: BeforeAfter { before: None, after: None },
+            coverage_percent: 100.0 * inside as f64 / covered.len() as f64,
+            folding_percent: regularity.folding_percent,
+            sd_log_jacobian: regularity.sd_log_jacobian,
+            max_displacement_mm: metrics::max_displacement_mm(field),
+            inverse_consistency_mm: inverse.consistency_mm(field, &covered),
+            inverse_residual_max_mm: inverse.residual_max_mm,
+            dice: None,
+            hd95_mm: None,
+            tre_mm: None,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+impl CaseResult {
+    /// Fills in what needs the images, labels and points.
+    fn compare(&mut self, case: &Case, session: &Session) -> Result<()> {
+        let onto = &case.fixed.geometry;
+        let moving = &case.moving.geometry;
+        let before = warp::covered_affine(onto, moving, &self.registered.initial);
+        let after = warp::covered(&self.registered.field, moving);
+        let both: Vec<bool> = before.iter().zip(&after).map(|(a, b)| *a && *b).collect();
+        let ncc = |image: &Volume| metrics::ncc(&case.fixed.data, &image.data, Some(&both));
+        self.measures.ncc = BeforeAfter { before: ncc(&self.before), after: ncc(&self.warped) };
+        if let (Some(fixed), Some(moving), Some(after)) =
+            (&case.fixed_labels, &case.moving_labels, &self.warped_labels)
+        {
+            let before = warp::warp_labels_affine(moving, &self.registered.initial, onto);
+            let (dice_before, dice_after) =
+                (metrics::dice(fixed, &before)?, metrics::dice(fixed, after)?);
+            self.measures.hd95_mm = Some(BeforeAfter {
+                before: metrics::hd95(fixed, &before)?,
+                after: metrics::hd95(fixed, after)?,
+            });
+            self.measures.dice = Some(Dice {
+                mean_before: metrics::mean(&dice_before).unwrap_or(0.0),
+                mean_after: metrics::mean(&dice_after).unwrap_or(0.0),
+                before: dice_before,
+                after: dice_after,
+            });
+        }
+        if let (Some(fixed), Some(moving), Some(carried)) =
+            (&case.fixed_points, &case.moving_points, &self.warped_points)
+        {
+            // `register` refuses a singular --init, so the initial alignment has an inverse.
+            let back =
+                self.registered.initial.inverse().unwrap_or(crate::image::Affine::identity());
+            let aligned: Vec<[f64; 3]> =
+                moving.iter().map(|p| back.apply((*p).into()).into()).collect();
+            self.measures.tre_mm = Some(BeforeAfter {
+                before: metrics::landmark_errors(fixed, &aligned)?.mean,
+                after: metrics::landmark_errors(fixed, carried)?.mean,
+            });
+        }
+        self.warn(session);
+        Ok(())
+    }
+
+    fn warn(&mut self, session: &Session) {
+        let graphs = &session.package().manifest.graphs;
+        let modality = &graphs[0].inputs[0].modality;
+        let same_modality = modality.windows(2).all(|pair| pair[0] == pair[1]);
+        let measures = &mut self.measures;
+        let ncc = &measures.ncc;
+        if let (true, Some(before), Some(after)) = (same_modality, ncc.before, ncc.after)
+            && after < before
+        {
+            measures.warnings.push(format!(
+                "the images agree less after registration than before (NCC {before:.3} to \
+                 {after:.3}): look at preview.png before using this result"
+            ));
+        }
+        if measures.coverage_percent < 25.0 {
+            measures.warnings.push(format!(
+                "only {:.1} % of the fixed image maps inside the moving image: check the \
+                 alignment, or use --init centres",
+                measures.coverage_percent
+            ));
+        }
+        if measures.folding_percent > 1.0 {
+            measures.warnings.push(format!(
+                "the field folds in {:.2} % of the voxels: its inverse is not reliable there",
+                measures.folding_percent
+            ));
+        }
+    }
+}

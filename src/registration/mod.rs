@@ -1,0 +1,157 @@
+//! Registration of two volumes: alignment by the manifest, the cascade of networks, and the
+//! dense field on the fixed image's own grid.
+//!
+//! A field maps **fixed → moving**: `warped(p) = moving(p + u(p))`. Points of the moving image
+//! travel the other way, through the inverse.
+
+mod cascade;
+mod case;
+mod invert;
+mod warp;
+
+pub use case::{
+    BeforeAfter, Case, CaseResult, Dice, Measures, Report, peak_rss_mib, register_case,
+};
+pub use invert::{Inverse, invert, invert_point};
+pub use warp::{affine_field, coverage, warp, warp_affine, warp_labels, warp_labels_affine};
+
+use crate::engine::Session;
+use crate::image::{Affine, Field, Volume};
+use crate::package::{HeadKind, Task};
+use crate::preprocess::{self, Initial};
+use crate::probe::{Probe, Stage, timed};
+use crate::{Error, Result};
+
+/// What a caller may choose; the default is what the package says, with all its stages.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Alignment before the network instead of the manifest's.
+    pub init: Option<Init>,
+    /// Stop after the affine stage.
+    pub affine_only: bool,
+    /// Run only so many of the package's displacement stages.
+    pub cascades: Option<usize>,
+}
+
+/// Where to start from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    By(Initial),
+    /// Fixed → moving points, world millimetres (LPS).
+    Transform(Affine),
+}
+
+/// The outcome of a registration.
+#[derive(Debug, Clone)]
+pub struct Registered {
+    /// The alignment before the network, fixed → moving, world millimetres (LPS).
+    pub initial: Affine,
+    /// `initial` and the affine stage together.
+    pub affine: Affine,
+    /// The whole transform as displacements on the fixed image's grid.
+    pub field: Field,
+}
+
+/// Registers `moving` to `fixed`. The result holds everything needed to warp images, labels and
+/// points; nothing is resampled yet.
+///
+/// # Errors
+/// [`Error::Unusable`] for images that are constant or do not overlap after the initial
+/// alignment; [`Error::Option`] for options that the package cannot serve;
+/// [`Error::Engine`]; [`Error::Cancelled`] soon after the probe asks for it.
+pub fn register(
+    session: &Session,
+    fixed: &Volume,
+    moving: &Volume,
+    options: &Options,
+    probe: &mut dyn Probe,
+) -> Result<Registered> {
+    let stages = stages(session, options)?;
+    let package = session.package();
+    let spec = &package.manifest.grid;
+    let steps = &package.manifest.preprocess;
+    let grid = spec.lay_on(package.grid_size(), &fixed.geometry);
+    let (initial, on_grid) = timed(probe, Stage::Preprocess, || {
+        session.install(|| {
+            let initial = match options.init {
+                Some(Init::Transform(affine)) => affine,
+                Some(Init::By(by)) => spec.align(by, fixed, moving),
+                None => spec.align(spec.initial, fixed, moving),
+            };
+            if initial.inverse().is_none() {
+                return Err(Error::unusable(
+                    "initial transform",
+                    "its matrix is singular",
+                    "give an invertible transform",
+                ));
+            }
+            if coverage(&fixed.geometry, &moving.geometry, &initial) == 0.0 {
+                return Err(no_overlap());
+            }
+            let fixed = preprocess::run(steps, fixed, "fixed image")?;
+            let moving = preprocess::run(steps, moving, "moving image")?;
+            let fixed = preprocess::sample_on(&grid, &fixed, &Affine::identity());
+            let moving = preprocess::sample_on(&grid, &moving, &initial);
+            Ok((initial, [fixed, moving]))
+        })
+    })?;
+    let cascade = cascade::run(session, &stages, &on_grid, probe)?;
+    timed(probe, Stage::Compose, || {
+        session.install(|| {
+            // Grid voxels after the affine stage → moving world.
+            let to_moving = initial.after(&grid.index_to_world()).after(&cascade.affine);
+            Ok(Registered {
+                initial,
+                affine: to_moving.after(&grid.world_to_index()),
+                field: cascade.field(&fixed.geometry, &grid, &to_moving),
+            })
+        })
+    })
+}
+
+fn no_overlap() -> Error {
+    Error::unusable(
+        "fixed and moving image",
+        "they do not overlap in space",
+        "check their headers, or align them first with --init centres or --init T.tfm",
+    )
+}
+
+/// The graphs to run, by number.
+fn stages(session: &Session, options: &Options) -> Result<Vec<usize>> {
+    let manifest = &session.package().manifest;
+    let wrong = |option: &str, expected: String, found: String| {
+        Err(Error::Option { option: option.into(), expected, found })
+    };
+    if manifest.task != Task::Registration {
+        let found = format!("{}, a package for {:?}", manifest.name, manifest.task);
+        return wrong("--model", "a package for registration".into(), found);
+    }
+    let of_kind = |kind: HeadKind| {
+        let graphs = manifest.graphs.iter().enumerate();
+        graphs.filter(move |(_, g)| g.heads[0].kind == kind).map(|(i, _)| i)
+    };
+    let affine: Vec<usize> = of_kind(HeadKind::Affine).collect();
+    let flows: Vec<usize> = of_kind(HeadKind::Displacement).collect();
+    if options.affine_only {
+        if affine.is_empty() {
+            let found = format!("{}, which has none", manifest.name);
+            return wrong("--affine-only", "a package with an affine stage".into(), found);
+        }
+        return Ok(affine);
+    }
+    let cascades = options.cascades.unwrap_or(flows.len());
+    if options.cascades == Some(0) || cascades > flows.len() {
+        let expected = format!("1 to {} (the stages of {})", flows.len(), manifest.name);
+        return wrong("--cascades", expected, cascades.to_string());
+    }
+    Ok(affine.into_iter().chain(flows.into_iter().take(cascades)).collect())
+}
+
+/// Maps fixed points (world millimetres) into the moving image, by a field interpolated between
+/// its voxels; outside its grid the border's displacement goes on.
+pub fn forward_point(field: &Field, point: [f64; 3]) -> [f64; 3] {
+    let index = field.geometry.world_to_index().apply(point.into());
+    let u = field.sample_clamped(index);
+    [0, 1, 2].map(|axis| point[axis] + f64::from(u[axis]))
+}

@@ -1,0 +1,125 @@
+//! A training run on disk: `checkpoint.json` names the tensor file that belongs to it. The JSON
+//! is renamed into place last, so that a run stopped at any moment resumes from a whole state.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+use crate::nets::Weights;
+use crate::optimiser::Adam;
+use crate::recipe::Recipe;
+
+const STATE: &str = "checkpoint.json";
+/// The weights with the best validation so far.
+pub const BEST: &str = "best.safetensors";
+
+/// Everything but the tensors.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct State {
+    pub step: u64,
+    pub recipe: Recipe,
+    /// Label values in the order of the one-hot channels.
+    pub labels: Vec<i32>,
+    pub history: Vec<Record>,
+    /// Highest validation Dice (or, without labels, lowest loss negated) so far.
+    pub best: Option<f64>,
+    tensors: String,
+}
+
+/// One line of the training log.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub step: u64,
+    /// Means over the steps since the last record, by term.
+    pub loss: f64,
+    pub similarity: f64,
+    pub smoothness: f64,
+    pub dice_loss: f64,
+    pub folding_loss: f64,
+    pub affine_loss: f64,
+    pub gradient: f64,
+    pub rate: f64,
+    /// On subjects kept aside, where this step validated.
+    pub validation: Option<Validation>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Validation {
+    pub loss: f64,
+    pub dice_before: f64,
+    pub dice_after: f64,
+    pub folding_percent: f64,
+}
+
+impl State {
+    pub fn new(recipe: Recipe, labels: Vec<i32>) -> Self {
+        State { step: 0, recipe, labels, history: vec![], best: None, tensors: String::new() }
+    }
+
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(STATE);
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("{}: no checkpoint to continue from", path.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("{}: not a checkpoint", path.display()))
+    }
+
+    pub fn exists(folder: &Path) -> bool {
+        folder.join(STATE).exists()
+    }
+
+    pub fn write(&mut self, folder: &Path, weights: &Weights, adam: &Adam) -> Result<()> {
+        let before =
+            std::mem::replace(&mut self.tensors, format!("step-{}.safetensors", self.step));
+        let mut named: Vec<(String, Tensor)> = vec![];
+        for ((name, weight), (mean, squares)) in weights.0.iter().zip(&adam.moments) {
+            named.push((name.clone(), weight.detach()));
+            named.push((format!("mean.{name}"), mean.shallow_clone()));
+            named.push((format!("squares.{name}"), squares.shallow_clone()));
+        }
+        write_tensors(&folder.join(&self.tensors), &named)?;
+        let partial = folder.join("checkpoint.partial");
+        std::fs::write(&partial, serde_json::to_string_pretty(self)?)?;
+        std::fs::rename(&partial, folder.join(STATE))?;
+        if !before.is_empty() && before != self.tensors {
+            std::fs::remove_file(folder.join(before)).ok();
+        }
+        Ok(())
+    }
+
+    /// The weights of this state, and the optimiser's where wanted.
+    pub fn restore(
+        &self,
+        folder: &Path,
+        weights: &mut Weights,
+        adam: Option<&mut Adam>,
+    ) -> Result<()> {
+        let path = folder.join(&self.tensors);
+        let tensors = Tensor::read_safetensors(&path)
+            .with_context(|| format!("{}: cannot be read", path.display()))?;
+        weights.fill(&tensors)?;
+        let Some(adam) = adam else { return Ok(()) };
+        for ((name, _), (mean, squares)) in weights.0.iter().zip(&mut adam.moments) {
+            for (kind, own) in [("mean", mean), ("squares", squares)] {
+                let found = tensors.iter().find(|(n, _)| *n == format!("{kind}.{name}"));
+                ensure!(found.is_some(), "{}: {kind}.{name} is missing", path.display());
+                own.copy_(&found.expect("just checked").1);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes beside the target and renames, so that no half-written file ever has the name.
+pub fn write_tensors(path: &Path, named: &[(String, Tensor)]) -> Result<()> {
+    let on_cpu: Vec<(&str, Tensor)> = named
+        .iter()
+        .map(|(name, t)| (name.as_str(), t.detach().to_device(tch::Device::Cpu).contiguous()))
+        .collect();
+    let partial = path.with_extension("partial");
+    Tensor::write_safetensors(&on_cpu, &partial)
+        .with_context(|| format!("{}: cannot be written", partial.display()))?;
+    std::fs::rename(&partial, path)?;
+    Ok(())
+}

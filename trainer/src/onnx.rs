@@ -1,0 +1,257 @@
+//! The student's stages as ONNX graphs: weights inline, fixed shapes, one input "pair".
+
+use prost::Message;
+use tch::Tensor;
+use tract_onnx::pb::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+    TensorShapeProto, TypeProto, ValueInfoProto, attribute_proto::AttributeType,
+    tensor_proto::DataType, tensor_shape_proto::Dimension,
+    tensor_shape_proto::dimension::Value::DimValue, type_proto,
+};
+
+use crate::nets::{AffineNet, FlowNet, Layer, SLOPE};
+
+pub const INPUT: &str = "pair";
+const IR: i64 = 8;
+const OPSET: i64 = 17;
+
+/// The affine stage: [1, 2, D, H, W] → "affine" [1, 12]. `size` is x, y, z.
+pub fn affine(net: &AffineNet, size: [i64; 3]) -> Vec<u8> {
+    let mut graph = Graph::default();
+    let mut map = INPUT.to_owned();
+    for layer in &net.down {
+        let convolved = graph.layer("Conv", layer, &map, [3; 3], [0, 0, 0, 1, 1, 1]);
+        let slope = vec![float("alpha", SLOPE as f32)];
+        map = graph.node("LeakyRelu", &format!("{}.act", layer.name), vec![convolved], slope);
+    }
+    if net.pool {
+        let attributes =
+            vec![ints("kernel_shape", &[3; 3]), ints("strides", &[2; 3]), ints("pads", &[0; 6])];
+        map = graph.node("AveragePool", "affine.pool", vec![map], attributes);
+    }
+    let head = net.head();
+    let kernel = head.size()[2..].to_vec();
+    let weight = graph.floats("affine.head.weight", &head);
+    let attributes =
+        vec![ints("kernel_shape", &kernel), ints("strides", &[1; 3]), ints("pads", &[0; 6])];
+    let whole = graph.node("Conv", "affine.head", vec![map, weight], attributes);
+    let shape = graph.shape("affine.shape", &[1, 12]);
+    let node = node("Reshape", "affine.flat", vec![whole, shape], "affine", vec![]);
+    graph.0.node.push(node);
+    graph.model("affine", size, "affine", &[1, 12])
+}
+
+/// A flow stage: [1, 2, D, H, W] → "flow" [1, 3, D, H, W]. `size` is x, y, z.
+pub fn flow(net: &FlowNet, size: [i64; 3]) -> Vec<u8> {
+    let mut graph = Graph::default();
+    let mut map = INPUT.to_owned();
+    let mut skips = vec![];
+    for layer in &net.down {
+        let convolved = graph.layer("Conv", layer, &map, [4; 3], [1; 6]);
+        map = graph.node("Relu", &format!("{}.act", layer.name), vec![convolved], vec![]);
+        skips.push(map.clone());
+    }
+    skips.pop();
+    for layer in &net.up {
+        let larger = graph.layer("ConvTranspose", layer, &map, [4; 3], [1; 6]);
+        let active = graph.node("Relu", &format!("{}.act", layer.name), vec![larger], vec![]);
+        let skip = skips.pop().expect("one map per level");
+        let inputs = vec![active, skip];
+        map = graph.node("Concat", &format!("{}.cat", layer.name), inputs, vec![int("axis", 1)]);
+    }
+    let head = graph.layer("ConvTranspose", &net.head, &map, [4; 3], [1; 6]);
+    graph.0.node.last_mut().expect("the head").output = vec!["flow".to_owned()];
+    debug_assert_eq!(head, format!("{}.out", net.head.name));
+    let [w, h, d] = size;
+    graph.model(&net.name, size, "flow", &[1, 3, d, h, w])
+}
+
+#[derive(Default)]
+struct Graph(GraphProto);
+
+impl Graph {
+    /// Appends a node; its output is its name with ".out".
+    fn node(
+        &mut self,
+        op: &str,
+        name: &str,
+        inputs: Vec<String>,
+        attributes: Vec<AttributeProto>,
+    ) -> String {
+        let output = format!("{name}.out");
+        self.0.node.push(node(op, name, inputs, &output, attributes));
+        output
+    }
+
+    /// A stride-2 (transposed) convolution with bias.
+    fn layer(
+        &mut self,
+        op: &str,
+        layer: &Layer,
+        input: &str,
+        kernel: [i64; 3],
+        pads: [i64; 6],
+    ) -> String {
+        let weight = self.floats(&format!("{}.weight", layer.name), &layer.weight);
+        let bias = self.floats(&format!("{}.bias", layer.name), &layer.bias);
+        let attributes =
+            vec![ints("kernel_shape", &kernel), ints("strides", &[2; 3]), ints("pads", &pads)];
+        self.node(op, &layer.name, vec![input.to_owned(), weight, bias], attributes)
+    }
+
+    fn floats(&mut self, name: &str, values: &Tensor) -> String {
+        let dims = values.size();
+        let flat = values.detach().to_device(tch::Device::Cpu).contiguous().view([-1]);
+        let values = Vec::<f32>::try_from(flat).expect("a float tensor");
+        let raw_data = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.initialiser(name, dims, DataType::Float, raw_data)
+    }
+
+    fn shape(&mut self, name: &str, values: &[i64]) -> String {
+        let raw_data = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.initialiser(name, vec![values.len() as i64], DataType::Int64, raw_data)
+    }
+
+    fn initialiser(
+        &mut self,
+        name: &str,
+        dims: Vec<i64>,
+        kind: DataType,
+        raw_data: Vec<u8>,
+    ) -> String {
+        self.0.initializer.push(TensorProto {
+            name: name.to_owned(),
+            dims,
+            data_type: kind as i32,
+            raw_data,
+            ..Default::default()
+        });
+        name.to_owned()
+    }
+
+    fn model(mut self, name: &str, [w, h, d]: [i64; 3], output: &str, shape: &[i64]) -> Vec<u8> {
+        self.0.name = name.to_owned();
+        self.0.input = vec![value(INPUT, &[1, 2, d, h, w])];
+        self.0.output = vec![value(output, shape)];
+        ModelProto {
+            ir_version: IR,
+            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
+            producer_name: env!("CARGO_PKG_NAME").to_owned(),
+            producer_version: env!("CARGO_PKG_VERSION").to_owned(),
+            graph: Some(self.0),
+            ..Default::default()
+        }
+        .encode_to_vec()
+    }
+}
+
+fn node(
+    op: &str,
+    name: &str,
+    input: Vec<String>,
+    output: &str,
+    attribute: Vec<AttributeProto>,
+) -> NodeProto {
+    NodeProto {
+        op_type: op.to_owned(),
+        name: name.to_owned(),
+        input,
+        output: vec![output.to_owned()],
+        attribute,
+        ..Default::default()
+    }
+}
+
+fn ints(name: &str, values: &[i64]) -> AttributeProto {
+    AttributeProto {
+        name: name.to_owned(),
+        r#type: AttributeType::Ints as i32,
+        ints: values.to_vec(),
+        ..Default::default()
+    }
+}
+
+fn int(name: &str, value: i64) -> AttributeProto {
+    AttributeProto {
+        name: name.to_owned(),
+        r#type: AttributeType::Int as i32,
+        i: value,
+        ..Default::default()
+    }
+}
+
+fn float(name: &str, value: f32) -> AttributeProto {
+    AttributeProto {
+        name: name.to_owned(),
+        r#type: AttributeType::Float as i32,
+        f: value,
+        ..Default::default()
+    }
+}
+
+fn value(name: &str, shape: &[i64]) -> ValueInfoProto {
+    let dim = shape
+        .iter()
+        .map(|n| Dimension { value: Some(DimValue(*n)), ..Default::default() })
+        .collect();
+    let tensor = type_proto::Tensor {
+        elem_type: DataType::Float as i32,
+        shape: Some(TensorShapeProto { dim }),
+    };
+    let r#type =
+        TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
+    ValueInfoProto { name: name.to_owned(), r#type: Some(r#type), ..Default::default() }
+}
+
+/// Largest difference between a graph run by tract and what tch computed on the same input.
+pub fn difference(model: &[u8], input: &Tensor, expected: &Tensor) -> anyhow::Result<f32> {
+    use tract_onnx::prelude::*;
+    let plan =
+        tract_onnx::onnx().model_for_read(&mut &model[..])?.into_optimized()?.into_runnable()?;
+    let shape: Vec<usize> = input.size().iter().map(|n| *n as usize).collect();
+    let flat = |t: &tch::Tensor| {
+        Vec::<f32>::try_from(t.detach().to_device(tch::Device::Cpu).contiguous().view([-1]))
+    };
+    let input = tract_onnx::prelude::Tensor::from_shape(&shape, &flat(input)?)?;
+    let found = plan.run(tvec!(input.into()))?;
+    let found = found[0].to_plain_array_view::<f32>()?.to_owned();
+    let expected = flat(expected)?;
+    anyhow::ensure!(
+        found.len() == expected.len(),
+        "{} values, not {}",
+        found.len(),
+        expected.len()
+    );
+    // A NaN anywhere must not pass: f32::max would drop it.
+    let worst = |worst: f32, d: f32| if worst >= d { worst } else { d };
+    Ok(found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, worst))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nets::Student;
+    use crate::warp::{Grid, tests::noise};
+
+    #[test]
+    fn graphs_agree_with_tch() {
+        // Without and with the affine stage's pool.
+        for size in [[32, 16, 48], [112, 128, 112]] {
+            let grid = Grid::new(size, tch::Device::Cpu);
+            let student = Student::new(&grid, true, 2, 2, 3);
+            let pair = noise(&[1, 2, size[2], size[1], size[0]], 4);
+            let affine_net = student.affine.as_ref().unwrap();
+            assert_eq!(affine_net.pool, size[0] > 100);
+            let expected = affine_net.forward(&pair);
+            assert!(expected.abs().max().double_value(&[]) > 1e-4);
+            let found = difference(&affine(affine_net, size), &pair, &expected).unwrap();
+            assert!(found < 1e-4, "affine {found}");
+            for net in &student.flows {
+                let expected = net.forward(&pair);
+                assert!(expected.abs().max().double_value(&[]) > 1e-3);
+                let found = difference(&flow(net, size), &pair, &expected).unwrap();
+                assert!(found < 1e-4, "flow {found}");
+            }
+        }
+    }
+}

@@ -1,0 +1,451 @@
+//! Trains a registration student on random pairs of one set of volumes.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use indicatif::{ProgressBar, ProgressStyle};
+use tch::{Device, Kind, Tensor, no_grad};
+
+use super::{Loss, Recipe};
+use crate::augment::Augment;
+use crate::checkpoint::{BEST, Record, State, Validation, write_tensors};
+use crate::data::{Data, Subject};
+use crate::loss;
+use crate::nets::{Registration, Student, affine_matrix};
+use crate::optimiser::{Adam, rate};
+use crate::random::Random;
+use crate::warp::Grid;
+
+/// Pairs of one validation.
+const VALIDATION_PAIRS: usize = 24;
+
+/// How a run goes, without influence on what the weights become.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Run {
+    /// Folder for checkpoints and the log
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Go on from the checkpoint in --out, with its recipe
+    #[arg(long)]
+    pub resume: bool,
+    /// Stop with a checkpoint after this many minutes
+    #[arg(long)]
+    pub max_minutes: Option<f64>,
+    /// Minutes between checkpoints
+    #[arg(long, default_value_t = 5.0)]
+    pub checkpoint_minutes: f64,
+    /// Steps between validations on the subjects kept aside
+    #[arg(long, default_value_t = 500)]
+    pub validate_every: u64,
+    /// Steps between lines of the log
+    #[arg(long, default_value_t = 100)]
+    pub log_every: u64,
+}
+
+/// A student in training.
+pub struct Trainer {
+    pub grid: Grid,
+    pub student: Student,
+    pub adam: Adam,
+    pub state: State,
+    augment: Augment,
+}
+
+impl Trainer {
+    pub fn new(recipe: Recipe, labels: Vec<i32>, device: Device) -> Self {
+        let grid = Grid::new(recipe.grid_size().map(|n| n as i64), device);
+        let cascades = usize::from(recipe.cascades);
+        let student = Student::new(&grid, !recipe.no_affine, cascades, recipe.width, recipe.seed);
+        let adam = Adam::new(&student.weights);
+        let augment = Augment::new(&grid, recipe.augment);
+        Trainer { grid, student, adam, augment, state: State::new(recipe, labels) }
+    }
+
+    pub fn resume(folder: &Path, device: Device) -> Result<Self> {
+        let state = State::read(folder)?;
+        let mut trainer = Trainer::new(state.recipe.clone(), state.labels.clone(), device);
+        state.restore(folder, &mut trainer.student.weights, Some(&mut trainer.adam))?;
+        trainer.state = state;
+        Ok(trainer)
+    }
+
+    pub fn save(&mut self, folder: &Path) -> Result<()> {
+        self.state.write(folder, &self.student.weights, &self.adam)
+    }
+
+    /// One step on random pairs of `data`.
+    pub fn step(&mut self, data: &Data) -> Result<Record> {
+        let step = self.state.step + 1;
+        let recipe = &self.state.recipe;
+        let mut random = Random::new(recipe.seed, step);
+        let pairs = data.draw(recipe.batch, &mut random);
+        let [fixed, moving] = no_grad(|| {
+            let both = Tensor::cat(&pairs, 0);
+            let both = self.augment.apply(&self.grid, &both, &mut random);
+            let n = recipe.batch as i64;
+            [both.narrow(0, 0, n), both.narrow(0, n, n)]
+        });
+        let found = self.student.forward(&self.grid, &fixed, &moving);
+        let terms = terms(recipe, &fixed, &found);
+        self.student.weights.zero_gradients();
+        terms.total(recipe).backward();
+        let rate = rate(recipe.lr, step, recipe.steps, recipe.warm_up);
+        let gradient = self.adam.step(&mut self.student.weights, step, rate, recipe.clip);
+        let record = terms.record(recipe, step, gradient, rate);
+        ensure!(
+            record.loss.is_finite() && gradient.is_finite(),
+            "step {step}: the loss is not finite; continue from the last checkpoint with a lower --lr"
+        );
+        self.state.step = step;
+        Ok(record)
+    }
+
+    /// The mean over fixed pairs of subjects kept aside; `None` where there are none.
+    pub fn validate(&self, data: &Data) -> Option<Validation> {
+        let pairs = data.held_pairs(VALIDATION_PAIRS);
+        let mut sum = Validation::default();
+        for (fixed, moving) in &pairs {
+            let one = no_grad(|| self.validate_pair(fixed, moving, data.labels.len()));
+            sum.loss += one.loss;
+            sum.dice_before += one.dice_before;
+            sum.dice_after += one.dice_after;
+            sum.folding_percent += one.folding_percent;
+        }
+        let n = pairs.len() as f64;
+        (n > 0.0).then(|| Validation {
+            loss: sum.loss / n,
+            dice_before: sum.dice_before / n,
+            dice_after: sum.dice_after / n,
+            folding_percent: sum.folding_percent / n,
+        })
+    }
+
+    fn validate_pair(&self, fixed: &Subject, moving: &Subject, labels: usize) -> Validation {
+        let recipe = &self.state.recipe;
+        let target = fixed.stack(labels);
+        let found = self.student.forward(&self.grid, &target, &moving.stack(labels));
+        let terms = terms(recipe, &target, &found);
+        let codes = moving.labels.to_kind(Kind::Float);
+        let warped = self.grid.sample_nearest(&codes, &found.at).to_kind(Kind::Uint8);
+        Validation {
+            loss: terms.total(recipe).double_value(&[]),
+            dice_before: dice(&fixed.labels, &moving.labels, labels),
+            dice_after: dice(&fixed.labels, &warped, labels),
+            folding_percent: folding_percent(&found.at),
+        }
+    }
+}
+
+/// The parts of the loss.
+struct Terms {
+    similarity: Tensor,
+    intermediate: Tensor,
+    smoothness: Tensor,
+    dice: Tensor,
+    folding: Tensor,
+    affine: Tensor,
+}
+
+fn terms(recipe: &Recipe, fixed: &Tensor, found: &Registration) -> Terms {
+    let none = || Tensor::zeros([0i64; 0], (Kind::Float, fixed.device()));
+    let similarity = |warped: &Tensor| {
+        let (a, b) = (fixed.narrow(1, 0, 1), warped.narrow(1, 0, 1));
+        match recipe.loss {
+            Loss::Pearson => loss::pearson(&a, &b),
+            Loss::LocalNcc => loss::local_ncc(&a, &b),
+        }
+    };
+    let (last, earlier) = found.warped.split_last().expect("at least one stage");
+    let labels = fixed.size()[1] - 1;
+    Terms {
+        similarity: similarity(last),
+        intermediate: match recipe.intermediate {
+            0.0 => none(),
+            _ => earlier.iter().map(similarity).fold(none(), |a, b| a + b),
+        },
+        smoothness: found.flows.iter().map(loss::smoothness).fold(none(), |a, b| a + b),
+        dice: match labels {
+            0 => none(),
+            _ => loss::dice(&fixed.narrow(1, 1, labels), &last.narrow(1, 1, labels)),
+        },
+        folding: match recipe.fold {
+            0.0 => none(),
+            _ => loss::folding(&found.displacement),
+        },
+        affine: found.affine.as_ref().map_or_else(none, |p| loss::affine(&affine_matrix(p))),
+    }
+}
+
+impl Terms {
+    fn total(&self, recipe: &Recipe) -> Tensor {
+        &self.similarity
+            + &self.intermediate * recipe.intermediate
+            + &self.smoothness * recipe.smooth
+            + &self.dice * recipe.dice
+            + &self.folding * recipe.fold
+            + &self.affine
+    }
+
+    fn record(&self, recipe: &Recipe, step: u64, gradient: f64, rate: f64) -> Record {
+        let value = |t: &Tensor| t.double_value(&[]);
+        Record {
+            step,
+            loss: value(&self.total(recipe)),
+            similarity: value(&self.similarity),
+            smoothness: value(&self.smoothness),
+            dice_loss: value(&self.dice),
+            folding_loss: value(&self.folding),
+            affine_loss: value(&self.affine),
+            gradient,
+            rate,
+            validation: None,
+        }
+    }
+}
+
+/// Dice of two label maps, mean over the labels present in either.
+fn dice(a: &Tensor, b: &Tensor, labels: usize) -> f64 {
+    let count = |t: Tensor| t.sum(Kind::Int64).int64_value(&[]) as f64;
+    let (mut sum, mut present) = (0.0, 0.0);
+    for label in 1..=labels as i64 {
+        let (a, b) = (a.eq(label), b.eq(label));
+        let size = count(a.shallow_clone()) + count(b.shallow_clone());
+        if size > 0.0 {
+            sum += 2.0 * count(a.logical_and(&b)) / size;
+            present += 1.0;
+        }
+    }
+    if present > 0.0 { sum / present } else { 0.0 }
+}
+
+/// Percentage of inner voxels where the Jacobian determinant of the positions [1, 3, D, H, W]
+/// is not positive, by central differences.
+fn folding_percent(at: &Tensor) -> f64 {
+    let size = at.size();
+    let along = |axis: i64| {
+        let n = size[axis as usize];
+        let mut t = (at.narrow(axis, 2, n - 2) - at.narrow(axis, 0, n - 2)) * 0.5;
+        for other in (2..5).filter(|other| *other != axis) {
+            t = t.narrow(other, 1, size[other as usize] - 2);
+        }
+        t
+    };
+    let rows = Tensor::cat(&[along(4), along(3), along(2)], 0);
+    let det = loss::determinant(&rows.permute([2, 3, 4, 0, 1]).reshape([-1, 3, 3]));
+    det.le(0.0).to_kind(Kind::Float).mean(Kind::Float).double_value(&[]) * 100.0
+}
+
+/// Trains until the recipe's last step or the run's last minute.
+pub fn train(trainer: &mut Trainer, data: &Data, run: &Run) -> Result<()> {
+    let steps = trainer.state.recipe.steps;
+    let began = Instant::now();
+    let minutes = |m: f64| Duration::from_secs_f64(m.max(0.0) * 60.0);
+    let mut saved = Instant::now();
+    let mut since_log: Vec<Record> = vec![];
+    let bar = ProgressBar::new(steps).with_position(trainer.state.step);
+    bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {eta} {msg}")?);
+    while trainer.state.step < steps {
+        if run.max_minutes.is_some_and(|m| began.elapsed() >= minutes(m)) {
+            log::info!(
+                "stopped after {} of {steps} steps; go on with --resume",
+                trainer.state.step
+            );
+            break;
+        }
+        since_log.push(trainer.step(data)?);
+        let step = trainer.state.step;
+        bar.inc(1);
+        let validate = step % run.validate_every == 0 || step == steps;
+        if step % run.log_every == 0 || validate {
+            let mut record = mean(&since_log);
+            since_log.clear();
+            if validate {
+                record.validation = trainer.validate(data);
+                keep_best(trainer, &record, &run.out)?;
+            }
+            bar.set_message(format!("loss {:.4}", record.loss));
+            bar.suspend(|| report(&record, began.elapsed()));
+            trainer.state.history.push(record);
+        }
+        if saved.elapsed() >= minutes(run.checkpoint_minutes) {
+            trainer.save(&run.out)?;
+            saved = Instant::now();
+        }
+    }
+    bar.finish_and_clear();
+    trainer.save(&run.out)
+}
+
+fn mean(records: &[Record]) -> Record {
+    let n = records.len() as f64;
+    let over = |f: fn(&Record) -> f64| records.iter().map(f).sum::<f64>() / n;
+    let last = records.last().expect("at least one step");
+    Record {
+        step: last.step,
+        loss: over(|r| r.loss),
+        similarity: over(|r| r.similarity),
+        smoothness: over(|r| r.smoothness),
+        dice_loss: over(|r| r.dice_loss),
+        folding_loss: over(|r| r.folding_loss),
+        affine_loss: over(|r| r.affine_loss),
+        gradient: over(|r| r.gradient),
+        rate: last.rate,
+        validation: None,
+    }
+}
+
+fn keep_best(trainer: &mut Trainer, record: &Record, out: &Path) -> Result<()> {
+    let Some(validation) = &record.validation else { return Ok(()) };
+    let labelled = !trainer.state.labels.is_empty();
+    let score = if labelled { validation.dice_after } else { -validation.loss };
+    if trainer.state.best.is_none_or(|best| score > best) {
+        trainer.state.best = Some(score);
+        write_tensors(&out.join(BEST), &trainer.student.weights.0)?;
+    }
+    Ok(())
+}
+
+fn report(r: &Record, elapsed: Duration) {
+    log::info!(
+        "step {} ({:.0} s): loss {:.4} = similarity {:.4}, smoothness {:.4}, dice {:.4}, folding {:.5}, affine {:.4}; gradient {:.3}, rate {:.1e}",
+        r.step,
+        elapsed.as_secs_f64(),
+        r.loss,
+        r.similarity,
+        r.smoothness,
+        r.dice_loss,
+        r.folding_loss,
+        r.affine_loss,
+        r.gradient,
+        r.rate
+    );
+    if let Some(v) = &r.validation {
+        log::info!(
+            "step {}: kept aside: loss {:.4}, Dice {:.4} -> {:.4}, folding {:.3} %",
+            r.step,
+            v.loss,
+            v.dice_before,
+            v.dice_after,
+            v.folding_percent
+        );
+    }
+}
+
+/// Starts a new run or goes on with one.
+pub fn start(
+    recipe: &Recipe,
+    run: &Run,
+    device: Device,
+    data: impl Fn(&Recipe) -> Result<Data>,
+) -> Result<()> {
+    std::fs::create_dir_all(&run.out)?;
+    let found = State::exists(&run.out);
+    if found && !run.resume {
+        bail!("{}: there is a checkpoint; give --resume or another --out", run.out.display());
+    }
+    // The first start of a script that always says --resume is a new run.
+    let (mut trainer, data) = if found {
+        let trainer = Trainer::resume(&run.out, device)?;
+        let data = data(&trainer.state.recipe)?;
+        ensure!(
+            data.labels == trainer.state.labels,
+            "the data's labels {:?} are not those of the checkpoint, {:?}",
+            data.labels,
+            trainer.state.labels
+        );
+        log::info!("going on from step {}", trainer.state.step);
+        (trainer, data)
+    } else {
+        let data = data(recipe)?;
+        (Trainer::new(recipe.clone(), data.labels.clone(), device), data)
+    };
+    log::info!(
+        "{} weights; {} subjects to train on, {} kept aside, labels {:?}, {device:?}",
+        trainer.student.weights.count(),
+        data.train.len(),
+        data.held.len(),
+        data.labels
+    );
+    train(&mut trainer, &data, run)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::warp::tests::noise;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Options {
+        #[command(flatten)]
+        recipe: Recipe,
+    }
+
+    fn recipe(options: &str) -> Recipe {
+        let options = format!("x --size 16,32,16 --width 2 {options}");
+        Options::parse_from(options.split_whitespace()).recipe
+    }
+
+    /// Blobs at random places, the label where the blob is.
+    fn blobs(count: usize) -> Data {
+        let grid = Grid::new([16, 32, 16], Device::Cpu);
+        let subject = |i: usize| {
+            let mut random = Random::new(9, i as u64);
+            let mut at = |middle: f32| middle + 2.5 * random.signed() as f32;
+            let middle = Tensor::from_slice(&[at(7.5), at(15.5), at(7.5)]);
+            let offset = &grid.identity - middle.reshape([1, 3, 1, 1, 1]);
+            let radius: Tensor = (offset.square()
+                * Tensor::from_slice(&[1.0f32, 0.3, 1.0]).reshape([1, 3, 1, 1, 1]))
+            .sum_dim_intlist([1i64].as_slice(), true, Kind::Float);
+            let image = (radius * -0.08).exp() + noise(&[1, 1, 16, 32, 16], i as u64) * 0.01;
+            let labels = image.gt(0.5).to_kind(Kind::Uint8);
+            Subject { name: format!("blob{i}"), image, labels }
+        };
+        let mut train: Vec<Subject> = (0..count).map(subject).collect();
+        let held = train.split_off(count - 3);
+        Data { train, held, labels: vec![4] }
+    }
+
+    #[test]
+    fn a_resumed_run_is_the_run_that_never_stopped() {
+        tch::set_num_threads(1);
+        let data = blobs(6);
+        let recipe =
+            recipe("--cascades 2 --augment 1 --fold 1 --intermediate 0.3 --steps 20 --warm-up 4");
+        let new = || Trainer::new(recipe.clone(), data.labels.clone(), Device::Cpu);
+        let mut whole = new();
+        let losses: Vec<f64> = (0..6).map(|_| whole.step(&data).unwrap().loss).collect();
+
+        let folder = tempfile::tempdir().unwrap();
+        let mut first = new();
+        for expected in &losses[..3] {
+            assert_eq!(first.step(&data).unwrap().loss, *expected);
+        }
+        first.save(folder.path()).unwrap();
+        drop(first);
+        let mut second = Trainer::resume(folder.path(), Device::Cpu).unwrap();
+        for expected in &losses[3..] {
+            assert_eq!(second.step(&data).unwrap().loss, *expected);
+        }
+        for ((name, a), (_, b)) in whole.student.weights.0.iter().zip(&second.student.weights.0) {
+            assert_eq!(a, b, "{name}");
+        }
+    }
+
+    #[test]
+    fn training_registers_what_it_has_not_seen() {
+        let data = blobs(12);
+        let recipe = recipe("--lr 3e-3 --steps 120 --warm-up 10 --smooth 0.1 --loss pearson");
+        let mut trainer = Trainer::new(recipe, data.labels.clone(), Device::Cpu);
+        let before = trainer.validate(&data).unwrap();
+        // Tiny last layers: an untrained student leaves images almost where they are.
+        assert!((before.dice_after - before.dice_before).abs() < 0.02, "{before:?}");
+        for _ in 0..120 {
+            trainer.step(&data).unwrap();
+        }
+        let after = trainer.validate(&data).unwrap();
+        assert!(after.loss < 0.8 * before.loss, "{before:?} {after:?}");
+        assert!(after.dice_after > before.dice_before + 0.1, "{before:?} {after:?}");
+    }
+}
