@@ -146,8 +146,10 @@ fn wrong_headers_are_refused_by_field() {
     refused("ElementType", "ElementToIntensityFunctionSlope = 2\nElementType", "slope 2");
     refused("ElementType", "ElementNumberOfChannels = 3\nElementType", "expected 180 bytes");
     refused("CompressedData = False", "CompressedData = True", "deflate");
-    refused("ElementDataFile = LOCAL\n", "", "ElementDataFile");
     refused("NDims = 3", "\u{1}", "header line");
+    let endless = HEADER.replace("ElementDataFile = LOCAL\n", "");
+    let error = read_volume(&save(folder.path(), &endless, &[])).unwrap_err().to_string();
+    assert!(error.contains("this key to end the header"), "{error}");
 }
 
 #[test]

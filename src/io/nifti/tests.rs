@@ -109,7 +109,9 @@ fn geometry_is_simpleitks() {
         0.899999999,
     ];
     let mut flipped = turned;
-    [2, 5, 8].map(|z| flipped[z] = -flipped[z]);
+    for z in [2, 5, 8] {
+        flipped[z] *= -1.0;
+    }
     let mm = [0.5, 1.5, 3.0];
     type Case = (Raw, [f64; 3], [f64; 3], [f64; 9]);
     let cases: [Case; 5] = [
@@ -175,6 +177,7 @@ fn big_endian_int16_is_scaled() {
     raw.i16(70, 4).i16(72, 16).f32s(112, &[0.5, 10.0]);
     let path = raw.save(folder.path(), &data);
     assert_eq!(read_volume(&path).unwrap().data[..4], [8.5, 9.0, 9.5, 10.0]);
+    assert_eq!(read_geometry(&path).unwrap().1, ScalarType::F32);
     assert!(read_labels(&path).unwrap_err().to_string().contains("voxel (0, 0, 0)"));
     // NaN, as nibabel writes it, and 0 mean "not scaled".
     for slope in [f32::NAN, 0.0] {
