@@ -232,3 +232,106 @@ fn read_vectors(path: &Path, opened: &mut Opened, planar: bool) -> Result<Vec<[f
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::tests::geometry;
+
+    fn field() -> Field {
+        let vectors = (0..24).map(|i| [i as f32 * 0.25, 1.0 - i as f32, 0.5]).collect();
+        Field::new(geometry(), vectors)
+    }
+
+    #[test]
+    fn every_convention_comes_back_in_millimetres() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files: Vec<_> =
+            FieldConvention::ALL.map(|c| (c, field_file_name(c, "field"))).into_iter().collect();
+        files.push((FieldConvention::Itk, "field.mhd".into()));
+        files.push((FieldConvention::Itk, "field.nii".into()));
+        for (convention, name) in files {
+            let path = folder.path().join(format!("{convention}_{name}"));
+            write_field(&path, &field(), convention).unwrap();
+            let back = read_field(&path, convention).unwrap();
+            for (a, b) in back.data.iter().flatten().zip(field().data.iter().flatten()) {
+                assert!((a - b).abs() < 2e-5, "{convention}: {a} {b}");
+            }
+        }
+    }
+
+    fn f32s(bytes: &[u8]) -> Vec<f32> {
+        bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+    }
+
+    #[test]
+    fn itk_keeps_all_x_then_all_y_then_all_z() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f.nii");
+        write_field(&path, &field(), FieldConvention::Itk).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let dim: Vec<i16> =
+            bytes[40..56].chunks_exact(2).map(|b| i16::from_le_bytes([b[0], b[1]])).collect();
+        assert_eq!(dim, [5, 4, 3, 2, 1, 3, 1, 1]);
+        assert_eq!(bytes[68..70], 1007i16.to_le_bytes());
+        let samples = f32s(&bytes[352..]);
+        assert_eq!(samples.len(), 72);
+        assert_eq!([samples[5], samples[24 + 5], samples[48 + 5]], field().data[5]);
+        // ITK 5.4 turns x and y of intent 1006 around; checked by reading such a file with it.
+        let mut turned = bytes.clone();
+        turned[68..70].copy_from_slice(&1006i16.to_le_bytes());
+        std::fs::write(&path, turned).unwrap();
+        let [x, y, z] = field().data[5];
+        assert_eq!(read_field(&path, FieldConvention::Itk).unwrap().data[5], [-x, -y, z]);
+    }
+
+    #[test]
+    fn voxel_conventions_hold_steps_along_the_array_axes() {
+        // Two voxels along y everywhere: in mm, twice the spacing along the direction's column 1.
+        let g = geometry();
+        let step = g.direction.column(1) * (2.0 * g.spacing[1]);
+        let field = Field::filled(g, [step.x as f32, step.y as f32, step.z as f32]);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f.nii");
+        for convention in [FieldConvention::VoxelMorph, FieldConvention::Learn2Reg] {
+            write_field(&path, &field, convention).unwrap();
+            let samples = f32s(&std::fs::read(&path).unwrap()[352..]);
+            let expected = [0.0, 2.0, 0.0];
+            for (position, sample) in samples.iter().enumerate() {
+                assert!((sample - expected[position / 24]).abs() < 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn files_of_another_convention_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f.nii.gz");
+        write_field(&path, &field(), FieldConvention::VoxelMorph).unwrap();
+        let error = read_field(&path, FieldConvention::Itk).unwrap_err().to_string();
+        assert!(error.contains("axes after x, y, z (itk field): expected [1, 3], found [3]"));
+        write_field(&path, &field(), FieldConvention::Itk).unwrap();
+        assert!(read_field(&path, FieldConvention::Learn2Reg).is_err());
+        assert!(read_field(&path, FieldConvention::MetaImage).is_err());
+        assert!(super::super::read_volume(&path).is_err());
+        let volume = crate::image::Volume::filled(geometry(), 1f32);
+        let image = folder.path().join("i.mha");
+        super::super::write_volume(&image, &volume, ScalarType::F32).unwrap();
+        let error = read_field(&image, FieldConvention::MetaImage).unwrap_err().to_string();
+        assert!(error.contains("channels"), "{error}");
+        let mut broken = field();
+        broken.data[13][2] = f32::NAN;
+        write_field(&path, &broken, FieldConvention::Itk).unwrap();
+        let error = read_field(&path, FieldConvention::Itk).unwrap_err().to_string();
+        assert!(error.contains("voxel (1, 0, 1)"), "{error}");
+    }
+
+    #[test]
+    fn names_go_both_ways() {
+        for convention in FieldConvention::ALL {
+            assert_eq!(convention.to_string().parse::<FieldConvention>().unwrap(), convention);
+        }
+        assert_eq!("ants".parse::<FieldConvention>().unwrap(), FieldConvention::Itk);
+        assert!("ITK5".parse::<FieldConvention>().unwrap_err().to_string().contains("ITK5"));
+    }
+}

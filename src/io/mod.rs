@@ -104,13 +104,19 @@ fn voxel(geometry: &Geometry, position: usize) -> String {
     format!("voxel ({}, {}, {})", position % nx, position / nx % ny, position / (nx * ny))
 }
 
-/// Where an image lies and how its samples are stored, from the header alone.
+/// Where an image lies and the type that holds its values, from the header alone: the stored type,
+/// or F32 where the file scales its samples (as ITK reports it), so that a result written in this
+/// type keeps its fractions.
 ///
 /// # Errors
 /// As [`read_volume`], except for what only the samples tell.
 pub fn read_geometry(path: &Path) -> Result<(Geometry, ScalarType)> {
     let opened = open_scalar(path)?;
-    Ok((opened.geometry, opened.scalar))
+    let scalar = match opened.scaling {
+        None => opened.scalar,
+        Some(_) => ScalarType::F32,
+    };
+    Ok((opened.geometry, scalar))
 }
 
 /// Reads a 3-D image as f32, with the file's scaling applied.
@@ -230,3 +236,6 @@ fn check_writable<T>(path: &Path, volume: &Volume<T>) -> Result<()> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -202,3 +202,74 @@ pub fn write_points(path: &Path, points: &[Point]) -> Result<()> {
         table.flush()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(name: &str, text: &str) -> Result<Vec<Point>> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        read_points(&path)
+    }
+
+    fn point(name: Option<&str>, position: [f64; 3]) -> Point {
+        Point { name: name.map(str::to_owned), position }
+    }
+
+    #[test]
+    fn tables_with_and_without_header() {
+        let named = read("p.csv", "Label, Z ,y,x,t\ntip,3,2,1,0\n,6,5,4,0\n").unwrap();
+        assert_eq!(named, [point(Some("tip"), [1.0, 2.0, 3.0]), point(None, [4.0, 5.0, 6.0])]);
+        let bare = read("p.txt", "1,2,3\r\n-4.5,5e1,6\r\n").unwrap();
+        assert_eq!(bare, [point(None, [1.0, 2.0, 3.0]), point(None, [-4.5, 50.0, 6.0])]);
+    }
+
+    #[test]
+    fn slicers_files_are_turned_to_lps() {
+        let json = r#"{"markups": [{"coordinateSystem": "RAS", "controlPoints": [
+            {"label": "F-1", "position": [1, 2, 3], "positionStatus": "defined"},
+            {"label": "F-2", "position": [0, 0, 0], "positionStatus": "undefined"}]}]}"#;
+        let expected = [point(Some("F-1"), [-1.0, -2.0, 3.0])];
+        assert_eq!(read("a.mrk.json", json).unwrap(), expected);
+        let lps = json.replace("RAS", "LPS");
+        assert_eq!(read("a.mrk.json", &lps).unwrap()[0].position, [1.0, 2.0, 3.0]);
+        let fcsv = "# Markups fiducial file version = 4.10\n# CoordinateSystem = 0\n\
+            # columns = id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID\n\
+            vtkMRMLMarkupsFiducialNode_0,1,2,3,0,0,0,1,1,1,0,F-1,,\n";
+        assert_eq!(read("a.fcsv", fcsv).unwrap(), expected);
+        let lps = fcsv.replace("System = 0", "System = LPS");
+        assert_eq!(read("a.fcsv", &lps).unwrap()[0].position, [1.0, 2.0, 3.0]);
+    }
+
+    #[test]
+    fn written_points_come_back_exactly() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.csv");
+        let points = [point(Some("a, \"b\""), [0.1, -1e-9, 1.0 / 3.0]), point(None, [4.0; 3])];
+        write_points(&path, &points).unwrap();
+        assert_eq!(read_points(&path).unwrap(), points);
+        write_points(&path, &points[1..]).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "x,y,z\n4,4,4\n");
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_by_place() {
+        let refused = |name: &str, text: &str, expected: &str| {
+            let error = read(name, text).unwrap_err().to_string();
+            assert!(error.contains(expected) && error.contains(name), "{expected}: {error}");
+        };
+        refused("p.csv", "", "at least one");
+        refused("p.csv", "x,y\n1,2\n", "expected x, y, z");
+        refused("p.csv", "1,2,3,4\n", "expected x, y, z");
+        refused("p.csv", "x,y,z\n1,2,3\n1,two,3\n", "y in line 3: expected a finite number");
+        refused("p.csv", "x,y,z\n1,2\n", "z in line 2");
+        refused("p.csv", "x,y,z\n1,2,inf\n", "finite");
+        refused("p.json", "{", "JSON");
+        refused("p.json", "{}", "markups");
+        refused("p.json", r#"{"markups":[{"coordinateSystem":"XYZ"}]}"#, "LPS or RAS");
+        let short = r#"{"markups":[{"controlPoints":[{"label":"A","position":[1,2]}]}]}"#;
+        refused("p.json", short, "position of A");
+    }
+}

@@ -191,3 +191,80 @@ pub fn write_transform(path: &Path, affine: &Affine) -> Result<()> {
         writeln!(out, "FixedParameters: 0 0 0")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EULER: &str = "Transform: Euler3DTransform_double_3_3\n\
+        Parameters: 0.1 0.2 0.3 1 2 3\nFixedParameters: 4 5 6 0\n";
+    const EULER_ZYX: &str = "Transform: Euler3DTransform_double_3_3\n\
+        Parameters: 0.1 0.2 0.3 1 2 3\nFixedParameters: 4 5 6 1\n";
+    const VERSOR: &str = "Transform: VersorRigid3DTransform_double_3_3\n\
+        Parameters: 0.14048043101898117 0.14048043101898117 0 3 2 1\nFixedParameters: 1 0 2\n";
+    const AFFINE: &str = "Transform: AffineTransform_float_3_3\n\
+        Parameters: 1.2 0 0 0 1.2 0 0 0 1.2 0 0 0\nFixedParameters: 5 5 5\n";
+    const TRANSLATION: &str =
+        "Transform: TranslationTransform_double_3_3\nParameters: 1 1 1\nFixedParameters: \n";
+    const SIMILARITY: &str = "Transform: Similarity3DTransform_double_3_3\n\
+        Parameters: 0 0.24246536490574871 0.24246536490574871 1 -1 2 1.3\nFixedParameters: 2 2 2\n";
+
+    fn read(blocks: &[&str]) -> Result<Affine> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.tfm");
+        let text = format!("#Insight Transform File V1.0\n#Transform 0\n{}", blocks.concat());
+        std::fs::write(&path, text).unwrap();
+        read_transform(&path)
+    }
+
+    /// `sitk.ReadTransform(file).TransformPoint((10, 20, 30))`, SimpleITK 2.5.7, of these texts.
+    #[test]
+    fn points_go_where_itk_sends_them() {
+        let composite = "Transform: CompositeTransform_double_3_3\n";
+        let cases: [(&[&str], [f64; 3]); 7] = [
+            (&[EULER], [11.420993104664632, 22.27562005934888, 32.7155282326215]),
+            (&[EULER_ZYX], [11.731738387243567, 22.19718482890058, 32.67972279318205]),
+            (&[VERSOR], [21.144254348800523, 13.85574565119948, 31.818671688294362]),
+            (&[AFFINE], [11.0, 23.0, 35.0]),
+            (&[TRANSLATION], [11.0, 21.0, 31.0]),
+            (&[SIMILARITY], [16.876257785437794, 30.666045012794118, 34.13395498720589]),
+            (
+                &[composite, EULER, VERSOR, AFFINE, TRANSLATION, SIMILARITY],
+                [35.442462891217986, 36.6358256152496, 42.09525617267417],
+            ),
+        ];
+        for (blocks, expected) in cases {
+            let found = read(blocks).unwrap().apply(Vector3::new(10.0, 20.0, 30.0));
+            assert!((found - Vector3::from(expected)).norm() < 1e-12, "{blocks:?}: {found}");
+        }
+    }
+
+    #[test]
+    fn written_transforms_come_back_exactly() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.tfm");
+        let affine = Affine {
+            matrix: Matrix3::new(1.1, 0.2, 1e-17, -0.1, 0.9, 0.3, 0.0, 0.1, 1.0 / 3.0),
+            translation: Vector3::new(1e9, -2.5, 0.1),
+        };
+        write_transform(&path, &affine).unwrap();
+        assert_eq!(read_transform(&path).unwrap(), affine);
+    }
+
+    #[test]
+    fn what_is_not_affine_is_refused() {
+        let refused = |blocks: &[&str], expected: &str| {
+            let error = read(blocks).unwrap_err().to_string();
+            assert!(error.contains(expected) && error.contains("t.tfm"), "{expected}: {error}");
+        };
+        refused(&["Transform: BSplineTransform_double_3_3\nParameters: 1\n"], "BSplineTransform");
+        refused(&["Transform: AffineTransform_double_2_2\nParameters: 1\n"], "3-D");
+        refused(&[EULER, VERSOR], "without a CompositeTransform");
+        refused(&["Transform: CompositeTransform_double_3_3\n"], "at least one");
+        refused(&[&TRANSLATION.replace("1 1 1", "1 1")], "expected 3, found 2");
+        refused(&[&TRANSLATION.replace("1 1 1", "1 nan 1")], "finite numbers");
+        refused(&[&AFFINE.replace("1.2", "0")], "singular");
+        refused(&[&AFFINE.replace("5 5 5", "5 5")], "centre");
+        refused(&["Parameters: 1\n"], "line");
+    }
+}

@@ -81,3 +81,6 @@ pub(super) fn write(
         gzip.finish().map(drop)
     })
 }
+
+#[cfg(test)]
+mod tests;

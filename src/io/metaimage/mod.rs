@@ -146,8 +146,12 @@ impl<'a> Header<'a> {
             Some(m) => Matrix3::from_fn(|row, axis| m[axis * n + row]),
             None => Matrix3::identity(),
         };
-        // A matrix may scale: what counts is the place it gives to every voxel.
-        let norms: [f64; 3] = std::array::from_fn(|axis| axes.column(axis).norm());
+        // A matrix may scale: what counts is the place it gives to every voxel. But the last
+        // digits of a unit vector are no scale, and the spacing stays as the file has it.
+        let norms: [f64; 3] = std::array::from_fn(|axis| match axes.column(axis).norm() {
+            norm if (norm - 1.0).abs() < 1e-6 => 1.0,
+            norm => norm,
+        });
         let geometry = Geometry {
             size: [dims[0], dims[1], dims[2]],
             spacing: std::array::from_fn(|axis| spacing[axis] * norms[axis]),
@@ -318,3 +322,6 @@ fn header_text(
     line("ElementDataFile", data_file);
     text
 }
+
+#[cfg(test)]
+mod tests;
