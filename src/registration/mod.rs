@@ -16,7 +16,7 @@ pub use invert::{Inverse, invert, invert_point};
 pub use warp::{affine_field, coverage, warp, warp_affine, warp_labels, warp_labels_affine};
 
 use crate::engine::Session;
-use crate::image::{Affine, Field, Volume};
+use crate::image::{Affine, Field, Geometry, Volume};
 use crate::package::{HeadKind, Task};
 use crate::preprocess::{self, Initial};
 use crate::probe::{Probe, Stage, timed};
@@ -67,6 +67,8 @@ pub fn register(
     probe: &mut dyn Probe,
 ) -> Result<Registered> {
     let stages = stages(session, options)?;
+    check_3d("fixed image", &fixed.geometry)?;
+    check_3d("moving image", &moving.geometry)?;
     let package = session.package();
     let spec = &package.manifest.grid;
     let steps = &package.manifest.preprocess;
@@ -107,6 +109,14 @@ pub fn register(
             })
         })
     })
+}
+
+fn check_3d(name: &str, geometry: &Geometry) -> Result<()> {
+    if geometry.size.iter().all(|n| *n >= 2) {
+        return Ok(());
+    }
+    let problem = format!("expected a 3-D image, found {geometry}");
+    Err(Error::unusable(name, problem, "give a volume of at least 2 voxels along every axis"))
 }
 
 fn no_overlap() -> Error {
