@@ -160,10 +160,8 @@ fn wrong_dimensions_and_directions() {
     four[40..42].copy_from_slice(&4i16.to_le_bytes());
     four[48..50].copy_from_slice(&2i16.to_le_bytes());
     room.refused(&room.write("four.nii", &four), &["3"]);
-    let slice = Volume::new(
-        Geometry::new([9, 8, 1], [1.0; 3]),
-        (0..72).map(|i| i as f32).collect(),
-    );
+    let slice =
+        Volume::new(Geometry::new([9, 8, 1], [1.0; 3]), (0..72).map(|i| i as f32).collect());
     room.refused(&room.volume("slice.nii", &slice), &["3-D", "9×8×1"]);
     // srow_x, y, z all zero.
     room.refused(&room.patched("singular.nii", 280, &[0; 48]), &[]);

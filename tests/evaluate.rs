@@ -39,8 +39,7 @@ fn a_csv_of_pairs_becomes_three_reports() {
     assert_eq!(report["n"], 2);
     let mut rows = csv::Reader::from_path(out.join("per_case.csv")).unwrap();
     let column = rows.headers().unwrap().iter().position(|h| h == "dice_after").unwrap();
-    let dice: Vec<f64> =
-        rows.records().map(|r| r.unwrap()[column].parse().unwrap()).collect();
+    let dice: Vec<f64> = rows.records().map(|r| r.unwrap()[column].parse().unwrap()).collect();
     let mean = report["dice_after_mean"].as_f64().unwrap();
     assert!((mean - (dice[0] + dice[1]) / 2.0).abs() < 1e-5);
     assert!(mean > report["dice_before_mean"].as_f64().unwrap() + 0.1);

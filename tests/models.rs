@@ -52,9 +52,7 @@ fn packages_are_found_by_name_path_and_in_the_binary() {
 #[test]
 fn a_tar_is_a_package_too() {
     let (folder, package) = copy();
-    for (name, arguments) in
-        [("folder.tar", vec!["copy"]), ("flat.tar", vec!["-C", "copy", "."])]
-    {
+    for (name, arguments) in [("folder.tar", vec!["copy"]), ("flat.tar", vec!["-C", "copy", "."])] {
         let tar = folder.path().join(name);
         let status = std::process::Command::new("tar")
             .current_dir(folder.path())

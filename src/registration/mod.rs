@@ -97,8 +97,9 @@ pub fn register(
             Ok((initial, [fixed, moving]))
         })
     })?;
+    probe.progress(1.0 / (stages.len() + 2) as f32);
     let cascade = cascade::run(session, &stages, &on_grid, probe)?;
-    timed(probe, Stage::Compose, || {
+    let registered = timed(probe, Stage::Compose, || {
         session.install(|| {
             // Grid voxels after the affine stage → moving world.
             let to_moving = initial.after(&grid.index_to_world()).after(&cascade.affine);
@@ -108,7 +109,9 @@ pub fn register(
                 field: cascade.field(&fixed.geometry, &grid, &to_moving),
             })
         })
-    })
+    })?;
+    probe.progress(1.0);
+    Ok(registered)
 }
 
 fn check_3d(name: &str, geometry: &Geometry) -> Result<()> {
