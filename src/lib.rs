@@ -20,3 +20,8 @@ pub mod cli;
 
 pub use error::{Error, Result};
 pub use probe::{Probe, Stage, StageTimes};
+
+/// The README's code compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

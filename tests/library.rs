@@ -57,7 +57,7 @@ fn progress_grows_to_one_and_cancelling_stops_between_steps() {
 fn one_session_gives_the_same_bits_every_time() {
     let session = session();
     let pair = phantom::pair(52, &phantom::Options::default());
-    let mut run = || {
+    let run = || {
         let mut watcher = Watcher::default();
         let options = Options::default();
         register(&session, &pair.fixed, &pair.moving, &options, &mut watcher).unwrap().field
