@@ -1,7 +1,7 @@
 //! A lean CPU runtime for image registration and landmark detection during a procedure.
 //! Modules stand in the order data flows.
 
-#![forbid(unsafe_op_in_unsafe_fn)]
+#![deny(unsafe_code)]
 
 mod error;
 mod probe;

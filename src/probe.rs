@@ -49,6 +49,9 @@ pub trait Probe {
     /// A stage ended; a stage may be entered several times.
     fn stage(&mut self, _stage: Stage, _took: Duration) {}
 
+    /// How much of the operation is done, from 0 to 1; told after each step.
+    fn progress(&mut self, _share: f32) {}
+
     /// Should the operation stop? Asked between steps; the operation then returns
     /// [`Error::Cancelled`].
     fn cancelled(&self) -> bool {

@@ -177,10 +177,10 @@ mod tests {
 
     #[test]
     fn statistics_are_the_textbook_ones() {
-        // numpy: mean 3.5, std(ddof=1) 2.3804761428476167, median 3.0
+        // numpy: mean 3.5, std(ddof=1) 2.6457513110645907, median 3.0
         let values = [1.0, 2.0, 4.0, 7.0];
         assert_eq!(mean(&values), Some(3.5));
-        assert!((sd(&values).unwrap() - 2.380_476_142_847_616_7).abs() < 1e-12);
+        assert!((sd(&values).unwrap() - 2.645_751_311_064_590_7).abs() < 1e-12);
         assert_eq!(median(values.to_vec()), Some(3.0));
         assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!((mean(&[]), sd(&[1.0]), median(vec![])), (None, None, None));

@@ -46,6 +46,8 @@ pub(super) fn run(
             });
             Ok(())
         })?;
+        // The preprocessing came before, the field on the fixed grid comes after.
+        probe.progress((done + 2) as f32 / (stages.len() + 2) as f32);
     }
     Ok(cascade)
 }

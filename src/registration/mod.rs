@@ -16,7 +16,7 @@ pub use invert::{Inverse, invert, invert_point};
 pub use warp::{affine_field, coverage, warp, warp_affine, warp_labels, warp_labels_affine};
 
 use crate::engine::Session;
-use crate::image::{Affine, Field, Volume};
+use crate::image::{Affine, Field, Geometry, Volume};
 use crate::package::{HeadKind, Task};
 use crate::preprocess::{self, Initial};
 use crate::probe::{Probe, Stage, timed};
@@ -67,6 +67,8 @@ pub fn register(
     probe: &mut dyn Probe,
 ) -> Result<Registered> {
     let stages = stages(session, options)?;
+    check_3d("fixed image", &fixed.geometry)?;
+    check_3d("moving image", &moving.geometry)?;
     let package = session.package();
     let spec = &package.manifest.grid;
     let steps = &package.manifest.preprocess;
@@ -95,8 +97,9 @@ pub fn register(
             Ok((initial, [fixed, moving]))
         })
     })?;
+    probe.progress(1.0 / (stages.len() + 2) as f32);
     let cascade = cascade::run(session, &stages, &on_grid, probe)?;
-    timed(probe, Stage::Compose, || {
+    let registered = timed(probe, Stage::Compose, || {
         session.install(|| {
             // Grid voxels after the affine stage → moving world.
             let to_moving = initial.after(&grid.index_to_world()).after(&cascade.affine);
@@ -106,7 +109,17 @@ pub fn register(
                 field: cascade.field(&fixed.geometry, &grid, &to_moving),
             })
         })
-    })
+    })?;
+    probe.progress(1.0);
+    Ok(registered)
+}
+
+fn check_3d(name: &str, geometry: &Geometry) -> Result<()> {
+    if geometry.size.iter().all(|n| *n >= 2) {
+        return Ok(());
+    }
+    let problem = format!("expected a 3-D image, found {geometry}");
+    Err(Error::unusable(name, problem, "give a volume of at least 2 voxels along every axis"))
 }
 
 fn no_overlap() -> Error {

@@ -1,0 +1,79 @@
+//! The library as an embedding program uses it: progress, cancellation, one session for many
+//! pairs.
+
+mod common;
+
+use std::time::Duration;
+
+use intraop::engine::Session;
+use intraop::registration::{Init, Options, register};
+use intraop::{Error, Probe, Stage, package, phantom};
+
+#[derive(Default)]
+struct Watcher {
+    progress: Vec<f32>,
+    stages: Vec<Stage>,
+    /// Cancels once this stage has ended.
+    stop_after: Option<Stage>,
+}
+
+impl Probe for Watcher {
+    fn stage(&mut self, stage: Stage, _took: Duration) {
+        self.stages.push(stage);
+    }
+
+    fn progress(&mut self, share: f32) {
+        self.progress.push(share);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.stop_after.is_some_and(|stage| self.stages.contains(&stage))
+    }
+}
+
+fn session() -> Session {
+    Session::new(package::find("demo").unwrap(), 2).unwrap()
+}
+
+#[test]
+fn progress_grows_to_one_and_cancelling_stops_between_steps() {
+    let session = session();
+    let pair = phantom::pair(51, &phantom::Options::default());
+    let mut watcher = Watcher::default();
+    let options = Options::default();
+    register(&session, &pair.fixed, &pair.moving, &options, &mut watcher).unwrap();
+    assert!(watcher.progress.is_sorted() && watcher.progress.len() >= 4);
+    assert_eq!(watcher.progress.last(), Some(&1.0));
+    let infer = watcher.stages.iter().filter(|s| **s == Stage::Infer).count();
+    assert_eq!(infer, session.package().manifest.graphs.len());
+
+    let mut watcher = Watcher { stop_after: Some(Stage::Preprocess), ..Default::default() };
+    let result = register(&session, &pair.fixed, &pair.moving, &options, &mut watcher);
+    assert!(matches!(result, Err(Error::Cancelled)));
+    assert_eq!(watcher.stages, [Stage::Preprocess]);
+}
+
+#[test]
+fn one_session_gives_the_same_bits_every_time() {
+    let session = session();
+    let pair = phantom::pair(52, &phantom::Options::default());
+    let mut run = || {
+        let mut watcher = Watcher::default();
+        let options = Options::default();
+        register(&session, &pair.fixed, &pair.moving, &options, &mut watcher).unwrap().field
+    };
+    assert_eq!(run(), run());
+}
+
+#[test]
+fn a_singular_initial_transform_is_refused() {
+    let pair = phantom::pair(53, &phantom::Options::default());
+    let singular = intraop::image::Affine {
+        matrix: nalgebra::Matrix3::zeros(),
+        translation: pair.fixed.geometry.centre(),
+    };
+    let options = Options { init: Some(Init::Transform(singular)), ..Default::default() };
+    let mut watcher = Watcher::default();
+    let result = register(&session(), &pair.fixed, &pair.moving, &options, &mut watcher);
+    assert!(result.unwrap_err().to_string().contains("singular"));
+}
