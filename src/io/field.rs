@@ -8,7 +8,7 @@ use std::str::FromStr;
 use nalgebra::{Matrix3, Vector3};
 
 use super::{Format, Opened, ScalarType, check_writable, format_of, metaimage, nifti, open, voxel};
-use crate::image::{Field, Geometry};
+use crate::image::Field;
 use crate::{Error, Result};
 
 /// NIfTI intents of a vector per voxel.
@@ -99,11 +99,6 @@ fn format_for(path: &Path, convention: FieldConvention) -> Result<Format> {
     Err(Error::malformed(path, what, expected, found, "rename it or choose another convention"))
 }
 
-/// LPS millimetres per voxel of displacement along each array axis.
-fn voxel_vectors(geometry: &Geometry) -> Matrix3<f64> {
-    geometry.index_to_world().matrix
-}
-
 /// Writes a field as f32 in the given convention.
 ///
 /// # Errors
@@ -147,9 +142,9 @@ pub fn read_field(path: &Path, convention: FieldConvention) -> Result<Field> {
     check_layout(path, &opened, format, convention)?;
     let mut data = read_vectors(path, &mut opened, format == Format::Nifti)?;
     let geometry = opened.geometry;
-    // To LPS mm, if the file holds anything else. ITK (since 5.4) reads intent 1006 as RAS.
+    // To LPS mm, if the file holds anything else. ITK 5.4 reads intent 1006 as RAS.
     let to_world = if convention.in_voxels() {
-        Some(voxel_vectors(&geometry))
+        Some(geometry.index_to_world().matrix)
     } else if opened.intent == INTENT_DISPLACEMENT {
         Some(Matrix3::from_diagonal(&Vector3::new(-1.0, -1.0, 1.0)))
     } else {
