@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import subprocess
 
 import pytest
@@ -30,3 +31,10 @@ def intraop():
     path = os.environ.get("INTRAOP_BIN")
     assert path, "set INTRAOP_BIN to the binary under test"
     return Binary(os.path.abspath(path))
+
+
+@pytest.fixture(scope="session")
+def data():
+    """The folder of real images, or None."""
+    folder = os.environ.get("INTRAOP_DATA")
+    return pathlib.Path(folder) if folder and os.path.isdir(folder) else None
