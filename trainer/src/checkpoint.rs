@@ -25,7 +25,22 @@ pub struct State {
     pub history: Vec<Record>,
     /// Highest validation Dice (or, without labels, lowest loss negated) so far.
     pub best: Option<f64>,
+    #[serde(default)]
+    pub effort: Effort,
     tensors: String,
+}
+
+/// What the training took, for the model card.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Effort {
+    /// All runs together.
+    pub minutes: f64,
+    /// Of the last run.
+    pub hardware: String,
+    pub threads: usize,
+    /// Subjects trained on and subjects kept aside.
+    pub train: usize,
+    pub held: usize,
 }
 
 /// One line of the training log.
@@ -55,7 +70,15 @@ pub struct Validation {
 
 impl State {
     pub fn new(recipe: Recipe, labels: Vec<i32>) -> Self {
-        State { step: 0, recipe, labels, history: vec![], best: None, tensors: String::new() }
+        State {
+            step: 0,
+            recipe,
+            labels,
+            history: vec![],
+            best: None,
+            effort: Effort::default(),
+            tensors: String::new(),
+        }
     }
 
     pub fn read(folder: &Path) -> Result<Self> {
