@@ -23,7 +23,7 @@ pub struct State {
     /// Label values in the order of the one-hot channels.
     pub labels: Vec<i32>,
     pub history: Vec<Record>,
-    /// Highest validation Dice (or, without labels, lowest loss negated) so far.
+    /// Highest [`score`](Self::score) so far.
     pub best: Option<f64>,
     #[serde(default)]
     pub effort: Effort,
@@ -88,6 +88,11 @@ impl State {
         serde_json::from_str(&text).with_context(|| format!("{}: not a checkpoint", path.display()))
     }
 
+    /// What the best weights are chosen by: Dice where there are labels, else the loss negated.
+    pub fn score(&self, validation: &Validation) -> f64 {
+        if self.labels.is_empty() { -validation.loss } else { validation.dice_after }
+    }
+
     pub fn exists(folder: &Path) -> bool {
         folder.join(STATE).exists()
     }
@@ -111,18 +116,12 @@ impl State {
         Ok(())
     }
 
-    /// The weights of this state, and the optimiser's where wanted.
-    pub fn restore(
-        &self,
-        folder: &Path,
-        weights: &mut Weights,
-        adam: Option<&mut Adam>,
-    ) -> Result<()> {
+    /// Fills in the weights of this state, and the optimiser's.
+    pub fn restore(&self, folder: &Path, weights: &mut Weights, adam: &mut Adam) -> Result<()> {
         let path = folder.join(&self.tensors);
         let tensors = Tensor::read_safetensors(&path)
             .with_context(|| format!("{}: cannot be read", path.display()))?;
         weights.fill(&tensors)?;
-        let Some(adam) = adam else { return Ok(()) };
         for ((name, _), (mean, squares)) in weights.0.iter().zip(&mut adam.moments) {
             for (kind, own) in [("mean", mean), ("squares", squares)] {
                 let found = tensors.iter().find(|(n, _)| *n == format!("{kind}.{name}"));

@@ -16,7 +16,7 @@ use crate::recipe::Recipe;
 use crate::warp::Grid;
 
 /// Phantoms of lower seeds are for the demo, for tests and for golden cases.
-const FIRST_SEED: u64 = 1000;
+pub const FIRST_SEED: u64 = 1000;
 
 /// One image on the grid with its labels.
 pub struct Subject {
@@ -85,10 +85,13 @@ impl Data {
         Random::new(recipe.seed, u64::MAX - 1).shuffle(&mut images);
         let label_folder = folder.join("labels");
         let load = |path: &PathBuf| {
-            let name = path.to_string_lossy();
+            let volume = intraop::io::read_volume(path)?;
             let label = label_folder.join(path.file_name().expect("a file's path"));
-            let labels = label_folder.exists().then(|| intraop::io::read_labels(&label));
-            lay(&intraop::io::read_volume(path)?, labels.transpose()?.as_ref(), &name, recipe)
+            let labels = match label_folder.exists() {
+                true => Some(intraop::io::read_labels(&label)?),
+                false => None,
+            };
+            lay(&volume, labels.as_ref(), &path.to_string_lossy(), recipe)
         };
         let laid = images.par_iter().map(load).collect::<Result<Vec<_>>>()?;
         Data::new(&laid, recipe.holdout, false, recipe, device)
@@ -229,6 +232,93 @@ impl Laid {
             image: Tensor::from_slice(&self.image.data).reshape([1, 1, d, h, w]).to_device(device),
             labels: Tensor::from_slice(&codes).reshape([1, 1, d, h, w]).to_device(device),
             anchor: self.anchor,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use nalgebra::Matrix3;
+
+    #[derive(Parser)]
+    struct Options {
+        #[command(flatten)]
+        recipe: Recipe,
+    }
+
+    fn recipe(options: &str) -> Recipe {
+        Options::parse_from(format!("x --grid 32x16x48 {options}").split_whitespace()).recipe
+    }
+
+    fn values(t: &Tensor) -> Vec<f32> {
+        Vec::try_from(t.to_kind(Kind::Float).flatten(0, -1)).unwrap()
+    }
+
+    #[test]
+    fn phantoms_meet_only_their_own_kind_and_never_a_reserved_seed() {
+        let recipe = recipe("--orientation LPS --initial header --holdout 1");
+        let data = Data::phantoms(3, &recipe, Device::Cpu).unwrap();
+        assert_eq!((data.train.len(), data.held.len()), (6, 2));
+        assert_eq!(data.labels, [1, 2, 3, 4, 5]);
+        // The smallest side is a quarter of the default's.
+        let geometry = Geometry::new([32, 16, 48], [1.0; 3]);
+        let options = phantom::Options { geometry, deformation_mm: 2.25, ..Default::default() };
+        let image = |v: &Volume| preprocess::run(&recipe.preprocess(), v, "phantom").unwrap().data;
+        for (subject, seed) in [(0, 1000), (2, 1001), (4, 1002)] {
+            let pair = phantom::pair(seed, &options);
+            assert_eq!(values(&data.train[subject].image), image(&pair.fixed));
+            assert_eq!(values(&data.train[subject + 1].image), image(&pair.moving));
+            let labels: Vec<f32> = pair.moving_labels.data.iter().map(|v| *v as f32).collect();
+            assert_eq!(values(&data.train[subject + 1].labels), labels);
+        }
+        let held = phantom::pair(1003, &options);
+        assert_eq!(values(&data.held[0].image), image(&held.fixed));
+        let pairs: Vec<_> = data.held_pairs(9).collect();
+        assert_eq!(pairs.len(), 2);
+        assert_eq!(values(&pairs[1].1.image), image(&held.fixed));
+        let stacks: Vec<Tensor> = data.train.iter().map(|s| s.stack(5)).collect();
+        for step in 0..20 {
+            let [fixed, moving] = data.draw(1, &mut Random::new(5, step));
+            let number = |t: &Tensor| stacks.iter().position(|s| s == t).unwrap();
+            assert_eq!(number(&fixed) ^ 1, number(&moving));
+        }
+    }
+
+    /// What the network sees must be what the runtime would show it.
+    #[test]
+    fn pairs_are_aligned_as_by_the_runtime() {
+        let pair = phantom::pair(3, &Default::default());
+        let mut fixed_at = Geometry::new([64; 3], [1.0; 3]);
+        fixed_at.direction = Matrix3::from_diagonal(&Vector3::new(-1.0, -1.0, 1.0));
+        let fixed = Volume::new(fixed_at.clone(), pair.fixed.data);
+        let mut moving_at = fixed_at;
+        moving_at.origin = Vector3::new(2.5, -4.0, 3.25);
+        let moving = Volume::new(moving_at, pair.moving.data);
+        for (name, largest) in [("centres", 1e-6), ("header", 1e-4), ("mass", 1e-4)] {
+            let recipe = recipe(&format!("--initial {name}"));
+            let laid = [&fixed, &moving].map(|v| lay(v, None, "phantom", &recipe).unwrap());
+            let data = Data::new(&laid, 2, false, &recipe, Device::Cpu).unwrap();
+            let (_, found) = data.held_pairs(1).next().unwrap();
+
+            let spec = recipe.grid_spec();
+            let initial = spec.align(recipe.initial, &fixed, &moving);
+            let ready = preprocess::run(&recipe.preprocess(), &moving, "phantom").unwrap();
+            let grid = spec.lay_on(recipe.grid, &fixed.geometry);
+            let expected = preprocess::sample_on(&grid, &ready, &initial).data;
+            // A grid smaller than the image loses what a shift would bring in at its border.
+            let inner = |i: usize| {
+                let at = [i % 32, i / 32 % 16, i / 512];
+                (0..3).all(|a| (6..recipe.grid[a] - 6).contains(&at[a]))
+            };
+            let worst = values(&found.image)
+                .iter()
+                .zip(&expected)
+                .enumerate()
+                .filter(|(i, _)| inner(*i))
+                .fold(0f32, |worst, (_, (a, b))| worst.max((a - b).abs()));
+            assert!(worst < largest, "{name}: {worst}");
         }
     }
 }

@@ -3,6 +3,7 @@
 mod augment;
 mod checkpoint;
 mod data;
+mod export;
 mod gpu;
 mod loss;
 mod nets;
@@ -43,6 +44,8 @@ enum Command {
         #[command(flatten)]
         run: Run,
     },
+    /// Make a package of a training run
+    Export(export::Options),
 }
 
 fn main() -> Result<()> {
@@ -59,5 +62,6 @@ fn main() -> Result<()> {
             let device = Device::cuda_if_available();
             registration::start(&recipe, given, &run, data.as_deref(), device)
         }
+        Command::Export(options) => export::export(&options),
     }
 }

@@ -211,3 +211,81 @@ fn ras() -> Orientation {
 fn centres() -> Initial {
     Initial::Centres
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{Command, FromArgMatches, Parser};
+
+    #[derive(Parser)]
+    struct Options {
+        #[command(flatten)]
+        recipe: Recipe,
+    }
+
+    fn parse(options: &str) -> (Recipe, ArgMatches) {
+        let command = <Options as clap::CommandFactory>::command();
+        let words = ["x"].into_iter().chain(options.split_whitespace());
+        let matches = Command::get_matches_from(command, words);
+        (Options::from_arg_matches(&matches).unwrap().recipe, matches)
+    }
+
+    #[test]
+    fn the_options_of_a_recipe_make_that_recipe() {
+        let text = "--phantoms 9 --grid 16x32x48 --orientation LPS --initial mass --no-affine \
+                    --loss local-ncc --lr 1e-5 --seed 18446744073709551615";
+        let (recipe, _) = parse(text);
+        recipe.check().unwrap();
+        let options: Vec<String> =
+            recipe.options().iter().map(|(option, value)| format!("{option} {value}")).collect();
+        assert_eq!(parse(&options.join(" ")).0, recipe);
+    }
+
+    #[test]
+    fn a_resumed_recipe_is_not_contradicted() {
+        let (recipe, _) = parse("--lr 1e-3 --width 8");
+        let check = |text: &str| {
+            let (asked, given) = parse(text);
+            recipe.check_same(&asked, &given).map_err(|e| e.to_string())
+        };
+        check("").unwrap();
+        check("--width 8").unwrap();
+        assert!(check("--lr 1e-3 --width 16").unwrap_err().starts_with("--width: "));
+        // A default, but said.
+        assert!(check("--lr 7e-4").unwrap_err().starts_with("--lr: "));
+    }
+
+    #[test]
+    fn unusable_values_are_refused_by_name() {
+        for (option, value) in [
+            ("--grid", "48x64x40"),
+            ("--spacing", "0"),
+            ("--width", "0"),
+            ("--steps", "0"),
+            ("--batch", "0"),
+            ("--lr", "nan"),
+            ("--warm-up", "0"),
+            ("--clip", "0"),
+            ("--smooth", "inf"),
+            ("--augment", "1.5"),
+            ("--holdout", "1"),
+            ("--phantoms", "0"),
+        ] {
+            let (recipe, _) = parse(&format!("{option} {value}"));
+            let error = recipe.check().unwrap_err().to_string();
+            assert!(error.starts_with(option), "{option}: {error}");
+        }
+        parse("").0.check().unwrap();
+    }
+
+    #[test]
+    fn recipes_from_before_the_alignment_was_an_option_still_load() {
+        let old = r#"{"size": [48, 64, 48], "spacing": 1.0, "cascades": 2, "no_affine": false,
+            "width": 16, "seed": 1, "steps": 9000, "batch": 2, "lr": 7e-4, "warm_up": 200,
+            "clip": 1.0, "loss": "pearson", "intermediate": 0.0, "smooth": 0.5, "dice": 1.0,
+            "fold": 20.0, "augment": 0.7, "holdout": 8}"#;
+        let recipe: Recipe = serde_json::from_str(old).unwrap();
+        let same = "--cascades 2 --seed 1 --steps 9000 --dice 1 --fold 20 --augment 0.7";
+        assert_eq!(recipe, parse(same).0);
+    }
+}

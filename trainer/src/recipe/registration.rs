@@ -88,7 +88,7 @@ impl Trainer {
     pub fn resume(folder: &Path, device: Device) -> Result<Self> {
         let state = State::read(folder)?;
         let mut trainer = Trainer::new(state.recipe.clone(), state.labels.clone(), device);
-        state.restore(folder, &mut trainer.student.weights, Some(&mut trainer.adam))?;
+        state.restore(folder, &mut trainer.student.weights, &mut trainer.adam)?;
         trainer.state = state;
         Ok(trainer)
     }
@@ -284,8 +284,8 @@ pub fn train(trainer: &mut Trainer, data: &Data, run: &Run) -> Result<()> {
         since_log.push(trainer.step(data)?);
         let step = trainer.state.step;
         bar.inc(1);
-        let validate = step % run.validate_every == 0 || step == steps;
-        if step % run.log_every == 0 || validate {
+        let validate = step.is_multiple_of(run.validate_every) || step == steps;
+        if step.is_multiple_of(run.log_every) || validate {
             let mut record = mean(&since_log);
             since_log.clear();
             if validate {
@@ -325,8 +325,7 @@ fn mean(records: &[Record]) -> Record {
 
 fn keep_best(trainer: &mut Trainer, record: &Record, out: &Path) -> Result<()> {
     let Some(validation) = &record.validation else { return Ok(()) };
-    let labelled = !trainer.state.labels.is_empty();
-    let score = if labelled { validation.dice_after } else { -validation.loss };
+    let score = trainer.state.score(validation);
     if trainer.state.best.is_none_or(|best| score > best) {
         trainer.state.best = Some(score);
         write_tensors(&out.join(BEST), &trainer.student.weights.0)?;
