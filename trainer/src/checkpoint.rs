@@ -93,6 +93,17 @@ impl State {
         if self.labels.is_empty() { -validation.loss } else { validation.dice_after }
     }
 
+    /// The last validation, or the best one, and its step.
+    pub fn validated(&self, best: bool) -> Option<(u64, &Validation)> {
+        let newest_first = self.history.iter().rev();
+        let mut validated = newest_first.filter_map(|r| Some((r.step, r.validation.as_ref()?)));
+        match best {
+            // Of equals the earliest, as training keeps it.
+            true => validated.max_by(|(_, a), (_, b)| self.score(a).total_cmp(&self.score(b))),
+            false => validated.next(),
+        }
+    }
+
     pub fn exists(folder: &Path) -> bool {
         folder.join(STATE).exists()
     }

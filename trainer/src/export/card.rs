@@ -32,12 +32,13 @@ fn known(value: impl ToString, known: bool) -> String {
 fn task(state: &State, manifest: &Manifest) -> String {
     let recipe = &state.recipe;
     let [x, y, z] = recipe.grid;
-    let stages = match (recipe.no_affine, recipe.cascades) {
-        (true, flows) => format!("{flows} displacement stage(s)"),
-        (false, flows) => format!("an affine stage and {flows} displacement stage(s)"),
+    let affine = if recipe.no_affine { "" } else { "an affine stage and " };
+    let flows = match recipe.cascades {
+        1 => "one displacement stage".into(),
+        n => format!("{n} displacement stages"),
     };
     format!(
-        "Registration of two volumes, by {stages}. Images of any size are laid on a grid of \
+        "Registration of two volumes, by {affine}{flows}. Images of any size are laid on a grid of \
          {x}×{y}×{z} voxels of {} mm (x, y, z growing to {}) after alignment by {}; their \
          intensities are brought to 0–1 between the 1st and 99th percentile.\n\n\
          Intended use: {}\n",
@@ -55,6 +56,10 @@ fn task(state: &State, manifest: &Manifest) -> String {
 fn data(options: &Options, state: &State, manifest: &Manifest) -> String {
     let (effort, recipe) = (&state.effort, &state.recipe);
     let counted = effort.train > 0;
+    let aside = match recipe.phantoms {
+        Some(_) => "of the seeds that follow".into(),
+        None => format!("drawn by seed {}", recipe.seed),
+    };
     let labels = match state.labels.len() {
         0 => "No labels were used.".into(),
         _ if recipe.dice > 0.0 => format!(
@@ -65,11 +70,10 @@ fn data(options: &Options, state: &State, manifest: &Manifest) -> String {
     };
     let mut text = sentence(&manifest.data_source);
     text += &format!(
-        "\n\n- Images trained on: {}; kept aside to validate: {} (drawn by seed {}).\n- {labels}\n\
+        "\n\n- Images trained on: {}; kept aside to validate: {} ({aside}).\n- {labels}\n\
          - Terms of the data: {}.\n",
         known(effort.train, counted),
         known(effort.held, counted),
-        recipe.seed,
         options.data_license.as_ref().unwrap_or(&options.license),
     );
     if !options.attribution.is_empty() {
@@ -120,12 +124,18 @@ fn training(options: &Options, state: &State) -> String {
     for (option, value) in recipe.options() {
         command += format!(" \\\n    {option} {value}").trim_end();
     }
-    let (mut rows, threads) = (vec![], effort.threads);
-    let weights = if options.best { ", weights of the best validation" } else { "" };
+    if effort.threads > 0 {
+        command += &format!(" \\\n    --threads {}", effort.threads);
+    }
+    let mut rows = vec![];
+    let weights = match state.validated(true) {
+        Some((step, _)) if options.best => format!("; the weights are those of step {step}"),
+        _ => String::new(),
+    };
     rows.push(("steps", format!("{} of {}{weights}", state.step, recipe.steps)));
     rows.push(("minutes", known(format!("{:.0}", effort.minutes), effort.minutes > 0.0)));
     rows.push(("hardware", known(&effort.hardware, !effort.hardware.is_empty())));
-    rows.push(("threads", known(threads, threads > 0)));
+    rows.push(("threads", known(effort.threads, effort.threads > 0)));
     rows.push(("seed", recipe.seed.to_string()));
     rows.push((
         "optimiser",
@@ -137,10 +147,9 @@ fn training(options: &Options, state: &State) -> String {
     ));
     let rows: String = rows.iter().map(|(k, v)| format!("| {k} | {v} |\n")).collect();
     format!(
-        "| | |\n|---|---|\n{rows}\nMade by\n```\n{command} \\\n    --threads {} --out RUN\n```\n\
+        "| | |\n|---|---|\n{rows}\nMade by\n```\n{command} \\\n    --out RUN\n```\n\
          Runs that were stopped and resumed give what one run gives. Minimised was the sum of\n{}\n\
          ![Loss and Dice over steps](training.svg)\n\nThe same as a table: `training.csv`.\n",
-        threads.max(1),
         losses(recipe)
     )
 }
@@ -181,7 +190,7 @@ fn figures(options: &Options, manifest: &Manifest) -> String {
     let rows: String = manifest
         .eval_metrics
         .iter()
-        .map(|(name, value)| format!("| {name} | {value:.4} |\n"))
+        .map(|(name, value)| format!("| {name} | {} |\n", (value * 1e4).round() / 1e4))
         .collect();
     format!("{origin}\n\n| | |\n|---|---:|\n{rows}")
 }

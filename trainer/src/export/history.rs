@@ -66,18 +66,18 @@ fn draw(area: &Area, history: &[Record]) -> Drawn {
         ("before registration", GREY, held(|v| v.dice_before)),
         ("after registration", GREEN, held(|v| v.dice_after)),
     ];
+    let last = history.last().map_or(1.0, |r| r.step as f64);
     // Without labels every Dice is 0.
     if overlap[1].2.iter().all(|(_, dice)| *dice == 0.0) {
-        return panel(area, "Loss", &losses);
+        return panel(area, "Loss", last, &losses);
     }
     let (upper, lower) = area.split_vertically(HEIGHT / 2);
-    panel(&upper, "Loss", &losses)?;
-    panel(&lower, "Dice of labels, subjects kept aside", &overlap)
+    panel(&upper, "Loss", last, &losses)?;
+    panel(&lower, "Dice of labels, subjects kept aside", last, &overlap)
 }
 
-fn panel(area: &Area, title: &str, lines: &[Line]) -> Drawn {
+fn panel(area: &Area, title: &str, last: f64, lines: &[Line]) -> Drawn {
     let points = || lines.iter().flat_map(|(_, _, points)| points);
-    let last = points().map(|p| p.0).fold(1.0, f64::max);
     let low = points().map(|p| p.1).fold(f64::MAX, f64::min).min(1.0);
     let high = points().map(|p| p.1).fold(low, f64::max);
     let margin = 0.05 * (high - low).max(1e-3);

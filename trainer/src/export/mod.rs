@@ -16,7 +16,7 @@ use intraop::package::{
 use serde_json::Value;
 use tch::{Device, Tensor, no_grad};
 
-use crate::checkpoint::{BEST, State, Validation};
+use crate::checkpoint::{BEST, State};
 use crate::data::FIRST_SEED;
 use crate::nets::Student;
 use crate::onnx;
@@ -118,7 +118,7 @@ pub fn export(options: &Options) -> Result<()> {
         write(&stage.graph.file, &stage.onnx)?;
     }
     write(GOLDEN, golden.as_bytes())?;
-    write(MANIFEST, toml::to_string_pretty(&manifest)?.as_bytes())?;
+    write(MANIFEST, toml::to_string(&manifest)?.as_bytes())?;
     write("training.csv", history::csv(&trainer.state.history).as_bytes())?;
     write("training.svg", history::svg(&trainer.state.history).as_bytes())?;
     let card = card::text(options, &trainer.state, &manifest, &stages);
@@ -300,15 +300,7 @@ fn reported(path: &Path, name: &str) -> Result<BTreeMap<String, f64>> {
 
 /// The last, or the best, validation on the subjects kept aside.
 fn held(state: &State, best: bool) -> BTreeMap<String, f64> {
-    let history = state.history.iter();
-    let mut validated = history.rev().filter_map(|r| Some((r.step, r.validation.as_ref()?)));
-    let score = |v: &Validation| state.score(v);
-    let found = match best {
-        // Of equals the earliest, as training keeps it.
-        true => validated.max_by(|(_, a), (_, b)| score(a).total_cmp(&score(b))),
-        false => validated.next(),
-    };
-    let Some((step, v)) = found else { return BTreeMap::new() };
+    let Some((step, v)) = state.validated(best) else { return BTreeMap::new() };
     BTreeMap::from(
         [
             ("holdout_step", step as f64),

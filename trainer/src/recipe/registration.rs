@@ -33,6 +33,9 @@ pub struct Run {
     /// Stop with a checkpoint after this many minutes
     #[arg(long)]
     pub max_minutes: Option<f64>,
+    /// Stop with a checkpoint after this many steps of this run
+    #[arg(long)]
+    pub max_steps: Option<u64>,
     /// Minutes between checkpoints
     #[arg(long, default_value_t = 5.0)]
     pub checkpoint_minutes: f64,
@@ -264,6 +267,7 @@ pub fn train(trainer: &mut Trainer, data: &Data, run: &Run) -> Result<()> {
     let steps = trainer.state.recipe.steps;
     let began = Instant::now();
     let minutes = |m: f64| Duration::from_secs_f64(m * 60.0);
+    let first = trainer.state.step;
     let earlier = trainer.state.effort.minutes;
     let save = |trainer: &mut Trainer| {
         trainer.state.effort.minutes = earlier + began.elapsed().as_secs_f64() / 60.0;
@@ -274,7 +278,9 @@ pub fn train(trainer: &mut Trainer, data: &Data, run: &Run) -> Result<()> {
     let bar = ProgressBar::new(steps).with_position(trainer.state.step);
     bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {eta} {msg}")?);
     while trainer.state.step < steps {
-        if run.max_minutes.is_some_and(|m| began.elapsed() >= minutes(m)) {
+        if run.max_minutes.is_some_and(|m| began.elapsed() >= minutes(m))
+            || run.max_steps.is_some_and(|n| trainer.state.step - first >= n)
+        {
             log::info!(
                 "stopped after {} of {steps} steps; go on with --resume",
                 trainer.state.step
@@ -284,19 +290,22 @@ pub fn train(trainer: &mut Trainer, data: &Data, run: &Run) -> Result<()> {
         since_log.push(trainer.step(data)?);
         let step = trainer.state.step;
         bar.inc(1);
+        let mut due = false;
         let validate = step.is_multiple_of(run.validate_every) || step == steps;
         if step.is_multiple_of(run.log_every) || validate {
             let mut record = mean(&since_log);
             since_log.clear();
             if validate {
                 record.validation = trainer.validate(data);
-                keep_best(trainer, &record, &run.out)?;
             }
+            let best = keep_best(trainer, &record, &run.out)?;
             bar.set_message(format!("loss {:.4}", record.loss));
             bar.suspend(|| report(&record, began.elapsed()));
             trainer.state.history.push(record);
+            // The history must know the best weights that are on disk.
+            due |= best;
         }
-        if saved.elapsed() >= minutes(run.checkpoint_minutes) {
+        if due || saved.elapsed() >= minutes(run.checkpoint_minutes) {
             save(trainer)?;
             saved = Instant::now();
         }
@@ -323,14 +332,16 @@ fn mean(records: &[Record]) -> Record {
     }
 }
 
-fn keep_best(trainer: &mut Trainer, record: &Record, out: &Path) -> Result<()> {
-    let Some(validation) = &record.validation else { return Ok(()) };
+/// Whether these are the best weights so far, which then are on disk.
+fn keep_best(trainer: &mut Trainer, record: &Record, out: &Path) -> Result<bool> {
+    let Some(validation) = &record.validation else { return Ok(false) };
     let score = trainer.state.score(validation);
-    if trainer.state.best.is_none_or(|best| score > best) {
+    let best = trainer.state.best.is_none_or(|best| score > best);
+    if best {
         trainer.state.best = Some(score);
         write_tensors(&out.join(BEST), &trainer.student.weights.0)?;
     }
-    Ok(())
+    Ok(best)
 }
 
 fn report(r: &Record, elapsed: Duration) {
