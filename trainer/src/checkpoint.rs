@@ -23,9 +23,24 @@ pub struct State {
     /// Label values in the order of the one-hot channels.
     pub labels: Vec<i32>,
     pub history: Vec<Record>,
-    /// Highest validation Dice (or, without labels, lowest loss negated) so far.
+    /// Highest [`score`](Self::score) so far.
     pub best: Option<f64>,
+    #[serde(default)]
+    pub effort: Effort,
     tensors: String,
+}
+
+/// What the training took, for the model card.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Effort {
+    /// All runs together.
+    pub minutes: f64,
+    /// Of the last run.
+    pub hardware: String,
+    pub threads: usize,
+    /// Subjects trained on and subjects kept aside.
+    pub train: usize,
+    pub held: usize,
 }
 
 /// One line of the training log.
@@ -55,7 +70,15 @@ pub struct Validation {
 
 impl State {
     pub fn new(recipe: Recipe, labels: Vec<i32>) -> Self {
-        State { step: 0, recipe, labels, history: vec![], best: None, tensors: String::new() }
+        State {
+            step: 0,
+            recipe,
+            labels,
+            history: vec![],
+            best: None,
+            effort: Effort::default(),
+            tensors: String::new(),
+        }
     }
 
     pub fn read(folder: &Path) -> Result<Self> {
@@ -63,6 +86,22 @@ impl State {
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("{}: no checkpoint to continue from", path.display()))?;
         serde_json::from_str(&text).with_context(|| format!("{}: not a checkpoint", path.display()))
+    }
+
+    /// What the best weights are chosen by: Dice where there are labels, else the loss negated.
+    pub fn score(&self, validation: &Validation) -> f64 {
+        if self.labels.is_empty() { -validation.loss } else { validation.dice_after }
+    }
+
+    /// The last validation, or the best one, and its step.
+    pub fn validated(&self, best: bool) -> Option<(u64, &Validation)> {
+        let newest_first = self.history.iter().rev();
+        let mut validated = newest_first.filter_map(|r| Some((r.step, r.validation.as_ref()?)));
+        match best {
+            // Of equals the earliest, as training keeps it.
+            true => validated.max_by(|(_, a), (_, b)| self.score(a).total_cmp(&self.score(b))),
+            false => validated.next(),
+        }
     }
 
     pub fn exists(folder: &Path) -> bool {
@@ -88,18 +127,12 @@ impl State {
         Ok(())
     }
 
-    /// The weights of this state, and the optimiser's where wanted.
-    pub fn restore(
-        &self,
-        folder: &Path,
-        weights: &mut Weights,
-        adam: Option<&mut Adam>,
-    ) -> Result<()> {
+    /// Fills in the weights of this state, and the optimiser's.
+    pub fn restore(&self, folder: &Path, weights: &mut Weights, adam: &mut Adam) -> Result<()> {
         let path = folder.join(&self.tensors);
         let tensors = Tensor::read_safetensors(&path)
             .with_context(|| format!("{}: cannot be read", path.display()))?;
         weights.fill(&tensors)?;
-        let Some(adam) = adam else { return Ok(()) };
         for ((name, _), (mean, squares)) in weights.0.iter().zip(&mut adam.moments) {
             for (kind, own) in [("mean", mean), ("squares", squares)] {
                 let found = tensors.iter().find(|(n, _)| *n == format!("{kind}.{name}"));

@@ -4,21 +4,29 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use intraop::image::{Affine, Geometry, LabelMap, Volume};
-use intraop::preprocess::{self, GridSpec, Step};
+use intraop::phantom;
+use intraop::preprocess::{self, Initial};
+use intraop::registration::warp_labels_affine;
 use nalgebra::Vector3;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use crate::random::Random;
+use crate::recipe::Recipe;
+use crate::warp::Grid;
+
+/// Phantoms of lower seeds are for the demo, for tests and for golden cases.
+pub const FIRST_SEED: u64 = 1000;
 
 /// One image on the grid with its labels.
 pub struct Subject {
-    pub name: String,
     /// [1, 1, D, H, W].
     pub image: Tensor,
     /// Position of the label in [`Data::labels`] plus 1, 0 where there is none: [1, 1, D, H, W],
     /// bytes.
     pub labels: Tensor,
+    /// The place on the grid, in voxels, that the initial alignment brings to another image's.
+    pub anchor: Vector3<f64>,
 }
 
 impl Subject {
@@ -32,6 +40,19 @@ impl Subject {
         let one_hot = self.labels.eq_tensor(&values).to_kind(Kind::Float);
         Tensor::cat(&[&self.image, &one_hot], 1)
     }
+
+    /// This subject on the grid of `fixed`, after the initial alignment.
+    fn aligned(&self, fixed: &Subject, grid: &Grid) -> Subject {
+        let by = self.anchor - fixed.anchor;
+        let (mut image, mut labels) = (self.image.shallow_clone(), self.labels.shallow_clone());
+        if by.amax() > 1e-6 {
+            let at = &grid.identity + grid.vector(by.into());
+            image = grid.sample_or_zero(&image, &at);
+            let codes = grid.sample_nearest_or_zero(&labels.to_kind(Kind::Float), &at);
+            labels = codes.to_kind(Kind::Uint8);
+        }
+        Subject { image, labels, anchor: fixed.anchor }
+    }
 }
 
 pub struct Data {
@@ -40,72 +61,131 @@ pub struct Data {
     pub held: Vec<Subject>,
     /// The label values found, ascending.
     pub labels: Vec<i32>,
+    /// Only subjects 0 and 1, 2 and 3, … show the same anatomy and are registered to each other.
+    pub matched: bool,
+    pub grid: Grid,
 }
 
 impl Data {
-    /// Reads `folder/images` and, where there are, `folder/labels`; `holdout` subjects, the
-    /// same for one seed, are kept aside.
-    pub fn read(
-        folder: &Path,
-        size: [usize; 3],
-        grid: &GridSpec,
-        steps: &[Step],
-        holdout: usize,
-        seed: u64,
-        device: Device,
-    ) -> Result<Data> {
+    /// Reads `folder/images` and, where there are, `folder/labels`; the recipe's number of
+    /// subjects, the same for one seed, are kept aside.
+    ///
+    /// # Errors
+    /// Names the file or folder that cannot be used.
+    pub fn read(folder: &Path, recipe: &Recipe, device: Device) -> Result<Data> {
         let mut images = files(&folder.join("images"))?;
         ensure!(
-            images.len() >= holdout + 2,
-            "{}: expected at least {} images (2 to train on, {holdout} kept aside), found {}",
+            images.len() >= recipe.holdout + 2,
+            "{}: expected at least {} images (2 to train on, {} kept aside), found {}",
             folder.display(),
-            holdout + 2,
+            recipe.holdout + 2,
+            recipe.holdout,
             images.len()
         );
-        Random::new(seed, u64::MAX - 1).shuffle(&mut images);
+        Random::new(recipe.seed, u64::MAX - 1).shuffle(&mut images);
         let label_folder = folder.join("labels");
-        let loaded = images
-            .par_iter()
-            .map(|image| {
-                let label = label_folder.join(image.file_name().expect("a file's path"));
-                load(image, label_folder.exists().then_some(label.as_path()), size, grid, steps)
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let mut labels: Vec<i32> = loaded.iter().flat_map(|(_, l)| l.labels()).collect();
-        labels.sort_unstable();
-        labels.dedup();
-        ensure!(labels.len() < 255, "{}: more than 254 labels", label_folder.display());
-        let mut subjects: Vec<Subject> = images
-            .iter()
-            .zip(&loaded)
-            .map(|(path, (image, map))| subject(path, image, map, &labels, device))
-            .collect();
-        let train = subjects.split_off(holdout);
-        Ok(Data { train, held: subjects, labels })
+        let load = |path: &PathBuf| {
+            let volume = intraop::io::read_volume(path)?;
+            let label = label_folder.join(path.file_name().expect("a file's path"));
+            let labels = match label_folder.exists() {
+                true => Some(intraop::io::read_labels(&label)?),
+                false => None,
+            };
+            lay(&volume, labels.as_ref(), &path.to_string_lossy(), recipe)
+        };
+        let laid = images.par_iter().map(load).collect::<Result<Vec<_>>>()?;
+        Data::new(&laid, recipe.holdout, false, recipe, device)
+            .with_context(|| folder.display().to_string())
     }
 
-    /// The image of two different training subjects each: [pairs, 1 + labels, D, H, W], fixed
-    /// and moving.
+    /// Makes `pairs` phantom pairs to train on, and the recipe's number of others to keep aside.
+    ///
+    /// # Errors
+    /// None in practice: a phantom is never constant.
+    pub fn phantoms(pairs: usize, recipe: &Recipe, device: Device) -> Result<Data> {
+        let defaults = phantom::Options::default();
+        let geometry = Geometry::new(recipe.grid, [recipe.spacing; 3]);
+        // As hard as the default's at any size.
+        let share = defaults.deformation_mm / side(&defaults.geometry);
+        let deformation_mm = share * side(&geometry);
+        let options = phantom::Options { geometry, deformation_mm, ..defaults };
+        let make = |number: usize| {
+            let pair = phantom::pair(FIRST_SEED + number as u64, &options);
+            let lay = |v, l| lay(v, Some(l), "phantom", recipe);
+            Ok([lay(&pair.fixed, &pair.fixed_labels)?, lay(&pair.moving, &pair.moving_labels)?])
+        };
+        let held = pairs..pairs + recipe.holdout;
+        let numbers: Vec<usize> = held.chain(0..pairs).collect();
+        let laid = numbers.into_par_iter().map(make).collect::<Result<Vec<_>>>()?;
+        Data::new(
+            &laid.into_iter().flatten().collect::<Vec<_>>(),
+            2 * recipe.holdout,
+            true,
+            recipe,
+            device,
+        )
+    }
+
+    /// The first `held` subjects are kept aside.
+    fn new(
+        laid: &[Laid],
+        held: usize,
+        matched: bool,
+        recipe: &Recipe,
+        device: Device,
+    ) -> Result<Data> {
+        let mut labels: Vec<i32> = laid.iter().flat_map(|l| l.labels.labels()).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        ensure!(labels.len() < 255, "expected at most 254 labels, found {}", labels.len());
+        if recipe.initial == Initial::Header {
+            let direction = |l: &Laid| l.image.geometry.direction;
+            ensure!(
+                laid.iter().all(|l| (direction(l) - direction(&laid[0])).amax() < 1e-3),
+                "--initial header: expected images of one direction; resample them, or use centres"
+            );
+        }
+        let mut subjects: Vec<Subject> = laid.iter().map(|l| l.subject(&labels, device)).collect();
+        let train = subjects.split_off(held);
+        let grid = Grid::new(recipe.grid.map(|n| n as i64), device);
+        Ok(Data { train, held: subjects, labels, matched, grid })
+    }
+
+    /// Pairs of training subjects: [pairs, 1 + labels, D, H, W], fixed and moving.
     pub fn draw(&self, pairs: usize, random: &mut Random) -> [Tensor; 2] {
         let (mut fixed, mut moving) = (vec![], vec![]);
         for _ in 0..pairs {
             let a = random.below(self.train.len());
-            let b = (a + 1 + random.below(self.train.len() - 1)) % self.train.len();
-            fixed.push(self.train[a].stack(self.labels.len()));
-            moving.push(self.train[b].stack(self.labels.len()));
+            let b = match self.matched {
+                true => a ^ 1,
+                false => (a + 1 + random.below(self.train.len() - 1)) % self.train.len(),
+            };
+            let (a, b) = (&self.train[a], &self.train[b]);
+            fixed.push(a.stack(self.labels.len()));
+            moving.push(b.aligned(a, &self.grid).stack(self.labels.len()));
         }
         [Tensor::cat(&fixed, 0), Tensor::cat(&moving, 0)]
     }
 
     /// At most `limit` ordered pairs of subjects kept aside, the same every time.
-    pub fn held_pairs(&self, limit: usize) -> Vec<(&Subject, &Subject)> {
+    pub fn held_pairs(&self, limit: usize) -> impl ExactSizeIterator<Item = (&Subject, Subject)> {
         let n = self.held.len();
-        (1..n)
-            .flat_map(|apart| (0..n).map(move |i| (i, (i + apart) % n)))
-            .take(limit)
-            .map(|(a, b)| (&self.held[a], &self.held[b]))
-            .collect()
+        let pairs: Vec<(usize, usize)> = match self.matched {
+            true => (0..n).map(|i| (i, i ^ 1)).take(limit).collect(),
+            false => {
+                let apart = |d| (0..n).map(move |i| (i, (i + d) % n));
+                (1..n).flat_map(apart).take(limit).collect()
+            }
+        };
+        pairs.into_iter().map(|(a, b)| {
+            let fixed = &self.held[a];
+            (fixed, self.held[b].aligned(fixed, &self.grid))
+        })
     }
+}
+
+fn side(geometry: &Geometry) -> f64 {
+    (0..3).map(|a| geometry.size[a] as f64 * geometry.spacing[a]).fold(f64::MAX, f64::min)
 }
 
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
@@ -118,49 +198,127 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// One image and its labels on the grid laid on the image itself.
-fn load(
-    image: &Path,
-    label: Option<&Path>,
-    size: [usize; 3],
-    spec: &GridSpec,
-    steps: &[Step],
-) -> Result<(Volume, LabelMap)> {
-    let volume =
-        preprocess::run(steps, &intraop::io::read_volume(image)?, &image.to_string_lossy())?;
-    let grid = spec.lay_on(size, &volume.geometry);
-    let labels = match label {
-        Some(path) => nearest(&grid, &intraop::io::read_labels(path)?),
+/// An image and its labels on the grid laid on the image itself.
+struct Laid {
+    image: Volume,
+    labels: LabelMap,
+    anchor: Vector3<f64>,
+}
+
+fn lay(volume: &Volume, labels: Option<&LabelMap>, name: &str, recipe: &Recipe) -> Result<Laid> {
+    let ready = preprocess::run(&recipe.preprocess(), volume, name)?;
+    let grid = recipe.grid_spec().lay_on(recipe.grid, &volume.geometry);
+    let on_grid = |world| grid.world_to_index().apply(world);
+    let anchor = match recipe.initial {
+        // The grid's middle lies on every image's.
+        Initial::Centres => Vector3::zeros(),
+        Initial::Header => on_grid(Vector3::zeros()),
+        Initial::Mass => on_grid(preprocess::centre_of_mass(volume)),
+    };
+    let labels = match labels {
+        Some(labels) => warp_labels_affine(labels, &Affine::identity(), &grid),
         None => Volume::filled(grid.clone(), 0),
     };
-    Ok((preprocess::sample_on(&grid, &volume, &Affine::identity()), labels))
+    let image = preprocess::sample_on(&grid, &ready, &Affine::identity());
+    Ok(Laid { image, labels, anchor })
 }
 
-/// The labels on a grid: each voxel that of the nearest, 0 outside.
-fn nearest(grid: &Geometry, labels: &LabelMap) -> LabelMap {
-    let index = labels.geometry.world_to_index().after(&grid.index_to_world());
-    let [nx, ny, nz] = grid.size;
-    let mut data = Vec::with_capacity(grid.voxels());
-    for z in 0..nz {
-        for y in 0..ny {
-            for x in 0..nx {
-                let at = index.apply(Vector3::new(x as f64, y as f64, z as f64)).map(f64::round);
-                let inside = (0..3).all(|a| at[a] >= 0.0 && at[a] < labels.geometry.size[a] as f64);
-                let at = at.map(|v| v as usize);
-                data.push(if inside { labels.at(at.x, at.y, at.z) } else { 0 });
-            }
+impl Laid {
+    fn subject(&self, labels: &[i32], device: Device) -> Subject {
+        let [w, h, d] = self.image.geometry.size.map(|n| n as i64);
+        let code = |v: &i32| labels.binary_search(v).map_or(0, |i| i as u8 + 1);
+        let codes: Vec<u8> = self.labels.data.iter().map(code).collect();
+        Subject {
+            image: Tensor::from_slice(&self.image.data).reshape([1, 1, d, h, w]).to_device(device),
+            labels: Tensor::from_slice(&codes).reshape([1, 1, d, h, w]).to_device(device),
+            anchor: self.anchor,
         }
     }
-    Volume::new(grid.clone(), data)
 }
 
-fn subject(path: &Path, image: &Volume, map: &LabelMap, labels: &[i32], device: Device) -> Subject {
-    let [w, h, d] = image.geometry.size.map(|n| n as i64);
-    let codes: Vec<u8> =
-        map.data.iter().map(|v| labels.binary_search(v).map_or(0, |i| i as u8 + 1)).collect();
-    Subject {
-        name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        image: Tensor::from_slice(&image.data).reshape([1, 1, d, h, w]).to_device(device),
-        labels: Tensor::from_slice(&codes).reshape([1, 1, d, h, w]).to_device(device),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use nalgebra::Matrix3;
+
+    #[derive(Parser)]
+    struct Options {
+        #[command(flatten)]
+        recipe: Recipe,
+    }
+
+    fn recipe(options: &str) -> Recipe {
+        Options::parse_from(format!("x --grid 32x16x48 {options}").split_whitespace()).recipe
+    }
+
+    fn values(t: &Tensor) -> Vec<f32> {
+        Vec::try_from(t.to_kind(Kind::Float).flatten(0, -1)).unwrap()
+    }
+
+    #[test]
+    fn phantoms_meet_only_their_own_kind_and_never_a_reserved_seed() {
+        let recipe = recipe("--orientation LPS --initial header --holdout 1");
+        let data = Data::phantoms(3, &recipe, Device::Cpu).unwrap();
+        assert_eq!((data.train.len(), data.held.len()), (6, 2));
+        assert_eq!(data.labels, [1, 2, 3, 4, 5]);
+        // The smallest side is a quarter of the default's.
+        let geometry = Geometry::new([32, 16, 48], [1.0; 3]);
+        let options = phantom::Options { geometry, deformation_mm: 2.25, ..Default::default() };
+        let image = |v: &Volume| preprocess::run(&recipe.preprocess(), v, "phantom").unwrap().data;
+        for (subject, seed) in [(0, 1000), (2, 1001), (4, 1002)] {
+            let pair = phantom::pair(seed, &options);
+            assert_eq!(values(&data.train[subject].image), image(&pair.fixed));
+            assert_eq!(values(&data.train[subject + 1].image), image(&pair.moving));
+            let labels: Vec<f32> = pair.moving_labels.data.iter().map(|v| *v as f32).collect();
+            assert_eq!(values(&data.train[subject + 1].labels), labels);
+        }
+        let held = phantom::pair(1003, &options);
+        assert_eq!(values(&data.held[0].image), image(&held.fixed));
+        let pairs: Vec<_> = data.held_pairs(9).collect();
+        assert_eq!(pairs.len(), 2);
+        assert_eq!(values(&pairs[1].1.image), image(&held.fixed));
+        let stacks: Vec<Tensor> = data.train.iter().map(|s| s.stack(5)).collect();
+        for step in 0..20 {
+            let [fixed, moving] = data.draw(1, &mut Random::new(5, step));
+            let number = |t: &Tensor| stacks.iter().position(|s| s == t).unwrap();
+            assert_eq!(number(&fixed) ^ 1, number(&moving));
+        }
+    }
+
+    /// What the network sees must be what the runtime would show it.
+    #[test]
+    fn pairs_are_aligned_as_by_the_runtime() {
+        let pair = phantom::pair(3, &Default::default());
+        let mut fixed_at = Geometry::new([64; 3], [1.0; 3]);
+        fixed_at.direction = Matrix3::from_diagonal(&Vector3::new(-1.0, -1.0, 1.0));
+        let fixed = Volume::new(fixed_at.clone(), pair.fixed.data);
+        let mut moving_at = fixed_at;
+        moving_at.origin = Vector3::new(2.5, -4.0, 3.25);
+        let moving = Volume::new(moving_at, pair.moving.data);
+        for (name, largest) in [("centres", 1e-6), ("header", 1e-4), ("mass", 1e-4)] {
+            let recipe = recipe(&format!("--initial {name}"));
+            let laid = [&fixed, &moving].map(|v| lay(v, None, "phantom", &recipe).unwrap());
+            let data = Data::new(&laid, 2, false, &recipe, Device::Cpu).unwrap();
+            let (_, found) = data.held_pairs(1).next().unwrap();
+
+            let spec = recipe.grid_spec();
+            let initial = spec.align(recipe.initial, &fixed, &moving);
+            let ready = preprocess::run(&recipe.preprocess(), &moving, "phantom").unwrap();
+            let grid = spec.lay_on(recipe.grid, &fixed.geometry);
+            let expected = preprocess::sample_on(&grid, &ready, &initial).data;
+            // A grid smaller than the image loses what a shift would bring in at its border.
+            let inner = |i: usize| {
+                let at = [i % 32, i / 32 % 16, i / 512];
+                (0..3).all(|a| (6..recipe.grid[a] - 6).contains(&at[a]))
+            };
+            let worst = values(&found.image)
+                .iter()
+                .zip(&expected)
+                .enumerate()
+                .filter(|(i, _)| inner(*i))
+                .fold(0f32, |worst, (_, (a, b))| worst.max((a - b).abs()));
+            assert!(worst < largest, "{name}: {worst}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 mod augment;
 mod checkpoint;
 mod data;
+mod export;
 mod gpu;
 mod loss;
 mod nets;
@@ -14,8 +15,8 @@ mod warp;
 
 use std::path::PathBuf;
 
-use anyhow::Result;
-use clap::{Parser, Subcommand};
+use anyhow::{Result, ensure};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tch::Device;
 
 use recipe::Recipe;
@@ -30,11 +31,11 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Train a registration student
-    Register {
+    /// Train a student that registers volumes
+    Registration {
         /// Folder with images/ and labels/ (the same file names)
         #[arg(long)]
-        data: PathBuf,
+        data: Option<PathBuf>,
         /// Threads; all cores unless given
         #[arg(long)]
         threads: Option<usize>,
@@ -43,29 +44,24 @@ enum Command {
         #[command(flatten)]
         run: Run,
     },
+    /// Make a package of a training run
+    Export(export::Options),
 }
 
 fn main() -> Result<()> {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
     gpu::load();
-    match Cli::parse().command {
-        Command::Register { data, threads, recipe, run } => {
-            recipe.check()?;
+    let matches = Cli::command().get_matches();
+    let given = matches.subcommand().expect("clap asks for one").1;
+    match Cli::from_arg_matches(&matches)?.command {
+        Command::Registration { data, threads, recipe, run } => {
             if let Some(threads) = threads {
+                ensure!((1..=1024).contains(&threads), "--threads: expected 1 to 1024");
                 tch::set_num_threads(threads as i32);
             }
             let device = Device::cuda_if_available();
-            registration::start(&recipe, &run, device, |recipe| {
-                data::Data::read(
-                    &data,
-                    recipe.grid_size(),
-                    &recipe.grid(),
-                    &recipe.preprocess(),
-                    recipe.holdout,
-                    recipe.seed,
-                    device,
-                )
-            })
+            registration::start(&recipe, given, &run, data.as_deref(), device)
         }
+        Command::Export(options) => export::export(&options),
     }
 }

@@ -12,6 +12,8 @@ use tract_onnx::pb::{
 use crate::nets::{AffineNet, FlowNet, Layer, SLOPE};
 
 pub const INPUT: &str = "pair";
+pub const AFFINE: &str = "affine";
+pub const FLOW: &str = "flow";
 const IR: i64 = 8;
 const OPSET: i64 = 17;
 
@@ -36,9 +38,9 @@ pub fn affine(net: &AffineNet, size: [i64; 3]) -> Vec<u8> {
         vec![ints("kernel_shape", &kernel), ints("strides", &[1; 3]), ints("pads", &[0; 6])];
     let whole = graph.node("Conv", "affine.head", vec![map, weight], attributes);
     let shape = graph.shape("affine.shape", &[1, 12]);
-    let node = node("Reshape", "affine.flat", vec![whole, shape], "affine", vec![]);
+    let node = node("Reshape", "affine.flat", vec![whole, shape], AFFINE, vec![]);
     graph.0.node.push(node);
-    graph.model("affine", size, "affine", &[1, 12])
+    graph.model("affine", size, AFFINE, &[1, 12])
 }
 
 /// A flow stage: [1, 2, D, H, W] → "flow" [1, 3, D, H, W]. `size` is x, y, z.
@@ -60,10 +62,10 @@ pub fn flow(net: &FlowNet, size: [i64; 3]) -> Vec<u8> {
         map = graph.node("Concat", &format!("{}.cat", layer.name), inputs, vec![int("axis", 1)]);
     }
     let head = graph.layer("ConvTranspose", &net.head, &map, [4; 3], [1; 6]);
-    graph.0.node.last_mut().expect("the head").output = vec!["flow".to_owned()];
+    graph.0.node.last_mut().expect("the head").output = vec![FLOW.to_owned()];
     debug_assert_eq!(head, format!("{}.out", net.head.name));
     let [w, h, d] = size;
-    graph.model(&net.name, size, "flow", &[1, 3, d, h, w])
+    graph.model(&net.name, size, FLOW, &[1, 3, d, h, w])
 }
 
 #[derive(Default)]
@@ -203,35 +205,37 @@ fn value(name: &str, shape: &[i64]) -> ValueInfoProto {
     ValueInfoProto { name: name.to_owned(), r#type: Some(r#type), ..Default::default() }
 }
 
-/// Largest difference between a graph run by tract and what tch computed on the same input.
-pub fn difference(model: &[u8], input: &Tensor, expected: &Tensor) -> anyhow::Result<f32> {
-    use tract_onnx::prelude::*;
-    let plan =
-        tract_onnx::onnx().model_for_read(&mut &model[..])?.into_optimized()?.into_runnable()?;
-    let shape: Vec<usize> = input.size().iter().map(|n| *n as usize).collect();
-    let flat = |t: &tch::Tensor| {
-        Vec::<f32>::try_from(t.detach().to_device(tch::Device::Cpu).contiguous().view([-1]))
-    };
-    let input = tract_onnx::prelude::Tensor::from_shape(&shape, &flat(input)?)?;
-    let found = plan.run(tvec!(input.into()))?;
-    let found = found[0].to_plain_array_view::<f32>()?.to_owned();
-    let expected = flat(expected)?;
-    anyhow::ensure!(
-        found.len() == expected.len(),
-        "{} values, not {}",
-        found.len(),
-        expected.len()
-    );
-    // A NaN anywhere must not pass: f32::max would drop it.
-    let worst = |worst: f32, d: f32| if worst >= d { worst } else { d };
-    Ok(found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, worst))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::nets::Student;
     use crate::warp::{Grid, tests::noise};
+
+    /// Largest difference between a graph run by tract and what tch computed on the same input.
+    fn difference(model: &[u8], input: &Tensor, expected: &Tensor) -> anyhow::Result<f32> {
+        use tract_onnx::prelude::*;
+        let plan = tract_onnx::onnx()
+            .model_for_read(&mut &model[..])?
+            .into_optimized()?
+            .into_runnable()?;
+        let shape: Vec<usize> = input.size().iter().map(|n| *n as usize).collect();
+        let flat = |t: &tch::Tensor| {
+            Vec::<f32>::try_from(t.detach().to_device(tch::Device::Cpu).contiguous().view([-1]))
+        };
+        let input = tract_onnx::prelude::Tensor::from_shape(&shape, &flat(input)?)?;
+        let found = plan.run(tvec!(input.into()))?;
+        let found = found[0].to_plain_array_view::<f32>()?.to_owned();
+        let expected = flat(expected)?;
+        anyhow::ensure!(
+            found.len() == expected.len(),
+            "{} values, not {}",
+            found.len(),
+            expected.len()
+        );
+        // A NaN anywhere must not pass: f32::max would drop it.
+        let worst = |worst: f32, d: f32| if worst >= d { worst } else { d };
+        Ok(found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, worst))
+    }
 
     #[test]
     fn graphs_agree_with_tch() {

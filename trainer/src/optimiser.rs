@@ -86,8 +86,8 @@ mod tests {
                 w[i] -= 0.01 * mh / (vh.sqrt() + 1e-8);
             }
         }
-        for i in 0..2 {
-            assert!((weights.0[0].1.double_value(&[i as i64]) - w[i]).abs() < 1e-5);
+        for (i, expected) in w.iter().enumerate() {
+            assert!((weights.0[0].1.double_value(&[i as i64]) - expected).abs() < 1e-5);
         }
     }
 

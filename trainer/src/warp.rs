@@ -65,6 +65,16 @@ impl Grid {
         self.sampler(image, at, NEAREST, BORDER)
     }
 
+    /// The same, 0 outside.
+    pub fn sample_nearest_or_zero(&self, image: &Tensor, at: &Tensor) -> Tensor {
+        self.sampler(image, at, NEAREST, ZEROS)
+    }
+
+    /// One displacement (x, y, z) for every voxel: [1, 3, 1, 1, 1].
+    pub fn vector(&self, by: [f64; 3]) -> Tensor {
+        Tensor::from_slice(&by.map(|v| v as f32)).reshape([1, 3, 1, 1, 1]).to_device(self.device())
+    }
+
     /// A(p) = p + W (p − c) + b for positions [N, 3, D, H, W] and the affine head's output
     /// [N, 12]: W row by row, then b.
     pub fn affine(&self, positions: &Tensor, parameters: &Tensor) -> Tensor {

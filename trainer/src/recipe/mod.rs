@@ -2,20 +2,37 @@
 
 pub mod registration;
 
+use std::ops::RangeInclusive;
+
 use anyhow::{Result, ensure};
-use clap::ValueEnum;
+use clap::{ArgMatches, ValueEnum, parser::ValueSource};
 use intraop::preprocess::{Fit, GridSpec, Initial, Normalise, Orientation, Step};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// Everything that decides what the weights become; saved with every checkpoint.
 #[derive(Debug, Clone, PartialEq, clap::Args, Serialize, Deserialize)]
 pub struct Recipe {
-    /// Voxels of the package's grid along x, y, z; each divisible by 16
-    #[arg(long, value_delimiter = ',', default_values_t = [48, 64, 48])]
-    pub size: Vec<usize>,
+    /// Train on this many seeded phantom pairs instead of --data
+    #[arg(long, value_name = "PAIRS")]
+    #[serde(default)]
+    pub phantoms: Option<usize>,
+    /// Voxels of the package's grid, x, y, z; each divisible by 16
+    #[arg(long, value_name = "XxYxZ", default_value = "48x64x48", value_parser = grid)]
+    #[serde(alias = "size")]
+    pub grid: [usize; 3],
     /// Millimetres per voxel of the grid
     #[arg(long, default_value_t = 1.0)]
     pub spacing: f64,
+    /// Where the grid's x, y and z grow to: one letter each of L/R, P/A, I/S
+    #[arg(long, default_value = "RAS", value_parser = by_name::<Orientation>)]
+    #[serde(default = "ras")]
+    pub orientation: Orientation,
+    /// Alignment before the network: header, centres or mass
+    #[arg(long, default_value = "centres", value_parser = by_name::<Initial>)]
+    #[serde(default = "centres")]
+    pub initial: Initial,
     /// Flow stages
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
     pub cascades: u8,
@@ -59,7 +76,7 @@ pub struct Recipe {
     /// Strength of the augmentation: 0 none, 1 a lot
     #[arg(long, default_value_t = 0.0)]
     pub augment: f64,
-    /// Training subjects kept aside to validate on
+    /// Subjects (with --phantoms: further pairs) kept aside to validate on
     #[arg(long, default_value_t = 8)]
     pub holdout: usize,
 }
@@ -74,38 +91,201 @@ pub enum Loss {
 }
 
 impl Recipe {
+    /// # Errors
+    /// Names the option whose value no training can use.
     pub fn check(&self) -> Result<()> {
         ensure!(
-            self.size.len() == 3 && self.size.iter().all(|n| *n >= 16 && n % 16 == 0),
-            "--size: expected three numbers divisible by 16, found {:?}",
-            self.size
+            self.grid.iter().all(|n| (16..=512).contains(n) && n % 16 == 0),
+            "--grid: expected three numbers from 16 to 512 divisible by 16, found {:?}",
+            self.grid
         );
-        let positive = [("--width", self.width as f64), ("--batch", self.batch as f64)];
-        for (option, value) in
-            positive.into_iter().chain([("--lr", self.lr), ("--spacing", self.spacing)])
-        {
-            ensure!(value > 0.0, "{option}: expected more than 0, found {value}");
+        const WEIGHT: RangeInclusive<f64> = 0.0..=1e6;
+        const POSITIVE: RangeInclusive<f64> = 1e-12..=1e6;
+        let least = |n: f64| n..=1e12;
+        for (option, value, range) in [
+            ("--spacing", self.spacing, POSITIVE),
+            ("--width", self.width as f64, 1.0..=1024.0),
+            ("--steps", self.steps as f64, least(1.0)),
+            ("--batch", self.batch as f64, 1.0..=4096.0),
+            ("--lr", self.lr, POSITIVE),
+            ("--warm-up", self.warm_up as f64, least(1.0)),
+            ("--clip", self.clip, POSITIVE),
+            ("--intermediate", self.intermediate, WEIGHT),
+            ("--smooth", self.smooth, WEIGHT),
+            ("--dice", self.dice, WEIGHT),
+            ("--fold", self.fold, WEIGHT),
+            ("--augment", self.augment, 0.0..=1.0),
+            ("--phantoms", self.phantoms.unwrap_or(1) as f64, 1.0..=1e6),
+        ] {
+            let (low, high) = (range.start(), range.end());
+            ensure!(range.contains(&value), "{option}: expected {low} to {high}, found {value}");
         }
+        ensure!(
+            self.phantoms.is_some() || self.holdout != 1,
+            "--holdout: expected 0, or at least 2 to make a pair, found 1"
+        );
         Ok(())
     }
 
-    /// x, y, z.
-    pub fn grid_size(&self) -> [usize; 3] {
-        [self.size[0], self.size[1], self.size[2]]
-    }
-
     /// How volumes are laid on the grid; the package says the same.
-    pub fn grid(&self) -> GridSpec {
+    pub fn grid_spec(&self) -> GridSpec {
         GridSpec {
             spacing_mm: [self.spacing; 3],
             fit: Fit::Resample,
-            orientation: Orientation::try_from("RAS".to_string()).expect("an orientation"),
-            initial: Initial::Centres,
+            orientation: self.orientation,
+            initial: self.initial,
         }
     }
 
     /// What is done to intensities; the package says the same.
     pub fn preprocess(&self) -> Vec<Step> {
         vec![Step::Normalise(Normalise::Percentile { low: 1.0, high: 99.0 })]
+    }
+
+    /// By option, as in the checkpoint; options and fields have the same names.
+    fn values(&self) -> Map<String, Value> {
+        match serde_json::to_value(self) {
+            Ok(Value::Object(values)) => values,
+            other => unreachable!("a struct is an object: {other:?}"),
+        }
+    }
+
+    /// The options that make this recipe.
+    pub fn options(&self) -> Vec<(String, String)> {
+        let text = |value: &Value| match value {
+            Value::String(text) => text.clone(),
+            Value::Array(numbers) => {
+                numbers.iter().map(Value::to_string).collect::<Vec<_>>().join("x")
+            }
+            Value::Bool(_) => String::new(),
+            other => other.to_string(),
+        };
+        self.values()
+            .iter()
+            .filter(|(_, value)| !matches!(value, Value::Null | Value::Bool(false)))
+            .map(|(name, value)| (option(name), text(value)))
+            .collect()
+    }
+
+    /// A run goes on with the recipe it began with: whatever of `asked` was `given` on the
+    /// command line must be that of `self`.
+    ///
+    /// # Errors
+    /// Names the first option that contradicts.
+    pub fn check_same(&self, asked: &Recipe, given: &ArgMatches) -> Result<()> {
+        let asked = asked.values();
+        for (name, own) in self.values() {
+            if given.value_source(&name) == Some(ValueSource::CommandLine) {
+                ensure!(
+                    asked[&name] == own,
+                    "{}: the checkpoint was made with {own}, found {}; leave the option out, or \
+                     start a new run in another --out",
+                    option(&name),
+                    asked[&name]
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+fn option(name: &str) -> String {
+    format!("--{}", name.replace('_', "-"))
+}
+
+fn grid(text: &str) -> Result<[usize; 3], String> {
+    let numbers: Result<Vec<usize>, _> = text.split('x').map(str::parse).collect();
+    let numbers = numbers.ok().and_then(|numbers| numbers.try_into().ok());
+    numbers.ok_or_else(|| "expected three numbers such as 48x64x48".into())
+}
+
+/// A value as the package's manifest spells it.
+fn by_name<T: DeserializeOwned>(name: &str) -> Result<T, String> {
+    serde_json::from_value(Value::from(name)).map_err(|e| e.to_string())
+}
+
+fn ras() -> Orientation {
+    by_name("RAS").expect("an orientation")
+}
+
+fn centres() -> Initial {
+    Initial::Centres
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{Command, FromArgMatches, Parser};
+
+    #[derive(Parser)]
+    struct Options {
+        #[command(flatten)]
+        recipe: Recipe,
+    }
+
+    fn parse(options: &str) -> (Recipe, ArgMatches) {
+        let command = <Options as clap::CommandFactory>::command();
+        let words = ["x"].into_iter().chain(options.split_whitespace());
+        let matches = Command::get_matches_from(command, words);
+        (Options::from_arg_matches(&matches).unwrap().recipe, matches)
+    }
+
+    #[test]
+    fn the_options_of_a_recipe_make_that_recipe() {
+        let text = "--phantoms 9 --grid 16x32x48 --orientation LPS --initial mass --no-affine \
+                    --loss local-ncc --lr 1e-5 --seed 18446744073709551615";
+        let (recipe, _) = parse(text);
+        recipe.check().unwrap();
+        let options: Vec<String> =
+            recipe.options().iter().map(|(option, value)| format!("{option} {value}")).collect();
+        assert_eq!(parse(&options.join(" ")).0, recipe);
+    }
+
+    #[test]
+    fn a_resumed_recipe_is_not_contradicted() {
+        let (recipe, _) = parse("--lr 1e-3 --width 8");
+        let check = |text: &str| {
+            let (asked, given) = parse(text);
+            recipe.check_same(&asked, &given).map_err(|e| e.to_string())
+        };
+        check("").unwrap();
+        check("--width 8").unwrap();
+        assert!(check("--lr 1e-3 --width 16").unwrap_err().starts_with("--width: "));
+        // A default, but said.
+        assert!(check("--lr 7e-4").unwrap_err().starts_with("--lr: "));
+    }
+
+    #[test]
+    fn unusable_values_are_refused_by_name() {
+        for (option, value) in [
+            ("--grid", "48x64x40"),
+            ("--spacing", "0"),
+            ("--width", "0"),
+            ("--steps", "0"),
+            ("--batch", "0"),
+            ("--lr", "nan"),
+            ("--warm-up", "0"),
+            ("--clip", "0"),
+            ("--smooth", "inf"),
+            ("--augment", "1.5"),
+            ("--holdout", "1"),
+            ("--phantoms", "0"),
+        ] {
+            let (recipe, _) = parse(&format!("{option} {value}"));
+            let error = recipe.check().unwrap_err().to_string();
+            assert!(error.starts_with(option), "{option}: {error}");
+        }
+        parse("").0.check().unwrap();
+    }
+
+    #[test]
+    fn recipes_from_before_the_alignment_was_an_option_still_load() {
+        let old = r#"{"size": [48, 64, 48], "spacing": 1.0, "cascades": 2, "no_affine": false,
+            "width": 16, "seed": 1, "steps": 9000, "batch": 2, "lr": 7e-4, "warm_up": 200,
+            "clip": 1.0, "loss": "pearson", "intermediate": 0.0, "smooth": 0.5, "dice": 1.0,
+            "fold": 20.0, "augment": 0.7, "holdout": 8}"#;
+        let recipe: Recipe = serde_json::from_str(old).unwrap();
+        let same = "--cascades 2 --seed 1 --steps 9000 --dice 1 --fold 20 --augment 0.7";
+        assert_eq!(recipe, parse(same).0);
     }
 }

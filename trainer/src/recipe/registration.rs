@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use clap::ArgMatches;
 use indicatif::{ProgressBar, ProgressStyle};
 use tch::{Device, Kind, Tensor, no_grad};
 
@@ -32,6 +33,9 @@ pub struct Run {
     /// Stop with a checkpoint after this many minutes
     #[arg(long)]
     pub max_minutes: Option<f64>,
+    /// Stop with a checkpoint after this many steps of this run
+    #[arg(long)]
+    pub max_steps: Option<u64>,
     /// Minutes between checkpoints
     #[arg(long, default_value_t = 5.0)]
     pub checkpoint_minutes: f64,
@@ -41,6 +45,28 @@ pub struct Run {
     /// Steps between lines of the log
     #[arg(long, default_value_t = 100)]
     pub log_every: u64,
+}
+
+impl Run {
+    /// # Errors
+    /// Names the option whose value makes no sense.
+    pub fn check(&self) -> Result<()> {
+        for (option, every) in
+            [("--validate-every", self.validate_every), ("--log-every", self.log_every)]
+        {
+            ensure!(every > 0, "{option}: expected at least 1, found 0");
+        }
+        for (option, minutes) in [
+            ("--max-minutes", self.max_minutes.unwrap_or(0.0)),
+            ("--checkpoint-minutes", self.checkpoint_minutes),
+        ] {
+            ensure!(
+                (0.0..=1e6).contains(&minutes),
+                "{option}: expected 0 to 1000000, found {minutes}"
+            );
+        }
+        Ok(())
+    }
 }
 
 /// A student in training.
@@ -54,7 +80,7 @@ pub struct Trainer {
 
 impl Trainer {
     pub fn new(recipe: Recipe, labels: Vec<i32>, device: Device) -> Self {
-        let grid = Grid::new(recipe.grid_size().map(|n| n as i64), device);
+        let grid = Grid::new(recipe.grid.map(|n| n as i64), device);
         let cascades = usize::from(recipe.cascades);
         let student = Student::new(&grid, !recipe.no_affine, cascades, recipe.width, recipe.seed);
         let adam = Adam::new(&student.weights);
@@ -65,7 +91,7 @@ impl Trainer {
     pub fn resume(folder: &Path, device: Device) -> Result<Self> {
         let state = State::read(folder)?;
         let mut trainer = Trainer::new(state.recipe.clone(), state.labels.clone(), device);
-        state.restore(folder, &mut trainer.student.weights, Some(&mut trainer.adam))?;
+        state.restore(folder, &mut trainer.student.weights, &mut trainer.adam)?;
         trainer.state = state;
         Ok(trainer)
     }
@@ -104,15 +130,15 @@ impl Trainer {
     /// The mean over fixed pairs of subjects kept aside; `None` where there are none.
     pub fn validate(&self, data: &Data) -> Option<Validation> {
         let pairs = data.held_pairs(VALIDATION_PAIRS);
+        let n = pairs.len() as f64;
         let mut sum = Validation::default();
-        for (fixed, moving) in &pairs {
-            let one = no_grad(|| self.validate_pair(fixed, moving, data.labels.len()));
+        for (fixed, moving) in pairs {
+            let one = no_grad(|| self.validate_pair(fixed, &moving, data.labels.len()));
             sum.loss += one.loss;
             sum.dice_before += one.dice_before;
             sum.dice_after += one.dice_after;
             sum.folding_percent += one.folding_percent;
         }
-        let n = pairs.len() as f64;
         (n > 0.0).then(|| Validation {
             loss: sum.loss / n,
             dice_before: sum.dice_before / n,
@@ -240,13 +266,21 @@ fn folding_percent(at: &Tensor) -> f64 {
 pub fn train(trainer: &mut Trainer, data: &Data, run: &Run) -> Result<()> {
     let steps = trainer.state.recipe.steps;
     let began = Instant::now();
-    let minutes = |m: f64| Duration::from_secs_f64(m.max(0.0) * 60.0);
+    let minutes = |m: f64| Duration::from_secs_f64(m * 60.0);
+    let first = trainer.state.step;
+    let earlier = trainer.state.effort.minutes;
+    let save = |trainer: &mut Trainer| {
+        trainer.state.effort.minutes = earlier + began.elapsed().as_secs_f64() / 60.0;
+        trainer.save(&run.out)
+    };
     let mut saved = Instant::now();
     let mut since_log: Vec<Record> = vec![];
     let bar = ProgressBar::new(steps).with_position(trainer.state.step);
     bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {eta} {msg}")?);
     while trainer.state.step < steps {
-        if run.max_minutes.is_some_and(|m| began.elapsed() >= minutes(m)) {
+        if run.max_minutes.is_some_and(|m| began.elapsed() >= minutes(m))
+            || run.max_steps.is_some_and(|n| trainer.state.step - first >= n)
+        {
             log::info!(
                 "stopped after {} of {steps} steps; go on with --resume",
                 trainer.state.step
@@ -256,25 +290,28 @@ pub fn train(trainer: &mut Trainer, data: &Data, run: &Run) -> Result<()> {
         since_log.push(trainer.step(data)?);
         let step = trainer.state.step;
         bar.inc(1);
-        let validate = step % run.validate_every == 0 || step == steps;
-        if step % run.log_every == 0 || validate {
+        let mut due = false;
+        let validate = step.is_multiple_of(run.validate_every) || step == steps;
+        if step.is_multiple_of(run.log_every) || validate {
             let mut record = mean(&since_log);
             since_log.clear();
             if validate {
                 record.validation = trainer.validate(data);
-                keep_best(trainer, &record, &run.out)?;
             }
+            let best = keep_best(trainer, &record, &run.out)?;
             bar.set_message(format!("loss {:.4}", record.loss));
             bar.suspend(|| report(&record, began.elapsed()));
             trainer.state.history.push(record);
+            // The history must know the best weights that are on disk.
+            due |= best;
         }
-        if saved.elapsed() >= minutes(run.checkpoint_minutes) {
-            trainer.save(&run.out)?;
+        if due || saved.elapsed() >= minutes(run.checkpoint_minutes) {
+            save(trainer)?;
             saved = Instant::now();
         }
     }
     bar.finish_and_clear();
-    trainer.save(&run.out)
+    save(trainer)
 }
 
 fn mean(records: &[Record]) -> Record {
@@ -295,15 +332,16 @@ fn mean(records: &[Record]) -> Record {
     }
 }
 
-fn keep_best(trainer: &mut Trainer, record: &Record, out: &Path) -> Result<()> {
-    let Some(validation) = &record.validation else { return Ok(()) };
-    let labelled = !trainer.state.labels.is_empty();
-    let score = if labelled { validation.dice_after } else { -validation.loss };
-    if trainer.state.best.is_none_or(|best| score > best) {
+/// Whether these are the best weights so far, which then are on disk.
+fn keep_best(trainer: &mut Trainer, record: &Record, out: &Path) -> Result<bool> {
+    let Some(validation) = &record.validation else { return Ok(false) };
+    let score = trainer.state.score(validation);
+    let best = trainer.state.best.is_none_or(|best| score > best);
+    if best {
         trainer.state.best = Some(score);
         write_tensors(&out.join(BEST), &trainer.student.weights.0)?;
     }
-    Ok(())
+    Ok(best)
 }
 
 fn report(r: &Record, elapsed: Duration) {
@@ -332,14 +370,18 @@ fn report(r: &Record, elapsed: Duration) {
     }
 }
 
-/// Starts a new run or goes on with one.
+/// Starts a new run or goes on with one. `given` tells which options of the recipe were.
 pub fn start(
-    recipe: &Recipe,
+    asked: &Recipe,
+    given: &ArgMatches,
     run: &Run,
+    folder: Option<&Path>,
     device: Device,
-    data: impl Fn(&Recipe) -> Result<Data>,
 ) -> Result<()> {
-    std::fs::create_dir_all(&run.out)?;
+    asked.check()?;
+    run.check()?;
+    std::fs::create_dir_all(&run.out)
+        .with_context(|| format!("{}: cannot be made", run.out.display()))?;
     let found = State::exists(&run.out);
     if found && !run.resume {
         bail!("{}: there is a checkpoint; give --resume or another --out", run.out.display());
@@ -347,7 +389,9 @@ pub fn start(
     // The first start of a script that always says --resume is a new run.
     let (mut trainer, data) = if found {
         let trainer = Trainer::resume(&run.out, device)?;
-        let data = data(&trainer.state.recipe)?;
+        let recipe = &trainer.state.recipe;
+        recipe.check_same(asked, given)?;
+        let data = data(recipe, folder, device)?;
         ensure!(
             data.labels == trainer.state.labels,
             "the data's labels {:?} are not those of the checkpoint, {:?}",
@@ -357,8 +401,8 @@ pub fn start(
         log::info!("going on from step {}", trainer.state.step);
         (trainer, data)
     } else {
-        let data = data(recipe)?;
-        (Trainer::new(recipe.clone(), data.labels.clone(), device), data)
+        let data = data(asked, folder, device)?;
+        (Trainer::new(asked.clone(), data.labels.clone(), device), data)
     };
     log::info!(
         "{} weights; {} subjects to train on, {} kept aside, labels {:?}, {device:?}",
@@ -367,7 +411,30 @@ pub fn start(
         data.held.len(),
         data.labels
     );
+    let effort = &mut trainer.state.effort;
+    (effort.train, effort.held) = (data.train.len(), data.held.len());
+    (effort.hardware, effort.threads) = (hardware(device), tch::get_num_threads() as usize);
     train(&mut trainer, &data, run)
+}
+
+fn data(recipe: &Recipe, folder: Option<&Path>, device: Device) -> Result<Data> {
+    match (recipe.phantoms, folder) {
+        (None, Some(folder)) => Data::read(folder, recipe, device),
+        (Some(pairs), None) => Data::phantoms(pairs, recipe, device),
+        (None, None) => bail!("expected --data FOLDER or --phantoms PAIRS, found neither"),
+        (Some(_), Some(_)) => bail!("expected --data or --phantoms, found both"),
+    }
+}
+
+/// The processor's name, and the GPU where one is used.
+fn hardware(device: Device) -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = info.lines().find_map(|l| l.strip_prefix("model name")?.split_once(": "));
+    let cpu = name.map_or(std::env::consts::ARCH, |(_, name)| name);
+    match device {
+        Device::Cpu => cpu.to_owned(),
+        gpu => format!("{gpu:?}, {cpu}"),
+    }
 }
 
 #[cfg(test)]
@@ -383,7 +450,7 @@ mod tests {
     }
 
     fn recipe(options: &str) -> Recipe {
-        let options = format!("x --size 16,32,16 --width 2 {options}");
+        let options = format!("x --grid 16x32x16 --width 2 {options}");
         Options::parse_from(options.split_whitespace()).recipe
     }
 
@@ -400,11 +467,11 @@ mod tests {
             .sum_dim_intlist([1i64].as_slice(), true, Kind::Float);
             let image = (radius * -0.08).exp() + noise(&[1, 1, 16, 32, 16], i as u64) * 0.01;
             let labels = image.gt(0.5).to_kind(Kind::Uint8);
-            Subject { name: format!("blob{i}"), image, labels }
+            Subject { image, labels, anchor: Default::default() }
         };
         let mut train: Vec<Subject> = (0..count).map(subject).collect();
         let held = train.split_off(count - 3);
-        Data { train, held, labels: vec![4] }
+        Data { train, held, labels: vec![4], matched: false, grid }
     }
 
     #[test]

@@ -1,0 +1,96 @@
+use clap::Parser;
+
+use super::*;
+use crate::data::Data;
+use crate::recipe::Recipe;
+
+#[derive(Parser)]
+struct Training {
+    #[command(flatten)]
+    recipe: Recipe,
+}
+
+#[derive(Parser)]
+struct Command {
+    #[command(flatten)]
+    options: Options,
+}
+
+fn options(folder: &Path, more: &[&str]) -> Options {
+    let (run, out) = (folder.join("run"), folder.join("made"));
+    let given = ["x", "--name", "tiny", "--license", "MIT", "--run"].map(String::from);
+    let paths = [run, "--out".into(), out].map(|p| p.to_string_lossy().into_owned());
+    let more = more.iter().map(ToString::to_string);
+    Command::parse_from(given.into_iter().chain(paths).chain(more)).options
+}
+
+/// A run of two steps on phantoms.
+fn run(folder: &Path) {
+    let text = "x --phantoms 2 --holdout 1 --grid 32x16x16 --orientation LPS --initial header \
+                --width 2 --batch 1 --cascades 2";
+    let recipe = Training::parse_from(text.split_whitespace()).recipe;
+    let data = Data::phantoms(2, &recipe, Device::Cpu).unwrap();
+    let mut trainer = Trainer::new(recipe, data.labels.clone(), Device::Cpu);
+    for _ in 0..2 {
+        let mut record = trainer.step(&data).unwrap();
+        record.validation = trainer.validate(&data);
+        trainer.state.history.push(record);
+    }
+    std::fs::create_dir(folder.join("run")).unwrap();
+    trainer.save(&folder.join("run")).unwrap();
+}
+
+#[test]
+fn a_package_is_whole_or_absent() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path());
+    let made = folder.path().join("made");
+    let error = |more: &[&str]| export(&options(folder.path(), more)).unwrap_err().to_string();
+    let outside = Options { name: "../tiny".into(), ..options(folder.path(), &[]) };
+    assert!(export(&outside).unwrap_err().to_string().contains("--name"));
+    assert!(error(&["--best"]).contains("best.safetensors"));
+    let report = folder.path().join("report.json");
+    std::fs::write(&report, r#"{"model": "other", "n": 3}"#).unwrap();
+    assert!(error(&["--metrics", &report.to_string_lossy()]).contains("\"other\""));
+    assert!(!made.exists());
+
+    let figures = r#"{"model": "tiny", "n": 3, "threads": 1, "x": {"2": 0.5}, "failed": []}"#;
+    std::fs::write(&report, figures).unwrap();
+    export(&options(folder.path(), &["--metrics", &report.to_string_lossy()])).unwrap();
+    let package = Package::load(&made).unwrap();
+    let names: Vec<&str> = package.manifest.graphs.iter().map(|g| g.name.as_str()).collect();
+    assert_eq!(names, ["affine", "flow1", "flow2"]);
+    assert_eq!(package.grid_size(), [32, 16, 16]);
+    let metrics = [("n".to_string(), 3.0), ("x_2".to_string(), 0.5)];
+    assert_eq!(package.manifest.eval_metrics, BTreeMap::from(metrics));
+    assert!(Session::new(package, 1).unwrap().verify().unwrap() < TOLERANCE);
+
+    let card = std::fs::read_to_string(made.join("README.md")).unwrap();
+    for part in ["--phantoms 2 \\\n", "--grid 32x16x16", "seeds 1000 to 1001", "under MIT", "| x_2"]
+    {
+        assert!(card.contains(part), "{part} is missing:\n{card}");
+    }
+    let table = std::fs::read_to_string(made.join("training.csv")).unwrap();
+    let columns: Vec<usize> = table.lines().map(|l| l.split(',').count()).collect();
+    assert_eq!(columns, [13; 3]);
+    assert!(error(&[]).contains("there already"));
+    // Only what was there and the package: no half-made folder.
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+}
+
+#[test]
+fn a_package_that_computes_something_else_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path());
+    export(&options(folder.path(), &[])).unwrap();
+    let made = folder.path().join("made");
+    let package = Package::load(&made).unwrap();
+    let pair = golden_pair(&package.manifest, [32, 16, 16], SEED).unwrap();
+    let trainer = Trainer::resume(&folder.path().join("run"), Device::Cpu).unwrap();
+    let mut expected = no_grad(|| outputs(&trainer.student, [32, 16, 16], &pair));
+    assert!(verify(&made, &pair, &expected).unwrap() < TOLERANCE);
+    // One voxel of the last stage, which the golden sample does not see.
+    let largest = expected[2].iter().fold(0f32, |m, v| m.max(v.abs()));
+    expected[2][1] += 1e-3 * largest;
+    assert!(verify(&made, &pair, &expected).unwrap_err().to_string().contains("flow2"));
+}
