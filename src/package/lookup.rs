@@ -68,8 +68,18 @@ pub fn list() -> Vec<(String, Result<Package>)> {
     found.into_iter().collect()
 }
 
+/// The demo's package, compiled into the binary.
 fn builtin() -> Result<Package> {
-    let files: [(&str, &[u8]); 0] = [];
+    macro_rules! file {
+        ($name:literal) => {
+            include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo/", $name))
+        };
+    }
+    let files: [(&str, &[u8]); 3] = [
+        ("affine.onnx", file!("affine.onnx")),
+        ("flow1.onnx", file!("flow1.onnx")),
+        ("golden.json", file!("golden.json")),
+    ];
     let files = files.map(|(name, bytes)| (name.to_string(), bytes.to_vec()));
-    Package::from_files(Path::new("<inside the binary>/demo"), b"", files.into())
+    Package::from_files(Path::new("<inside the binary>/demo"), file!("package.toml"), files.into())
 }
