@@ -200,7 +200,7 @@ fn labels_points_and_transforms_that_do_not_fit() {
     fails(&wrong, 2, &["labels.nii", "grid", "apply --labels"]);
     let fraction = room.volume("fraction.nii", &small().map(|v| v / 2.0));
     let wrong = room.register(&good, &good, &["--moving-labels", fraction.to_str().unwrap()]);
-    fails(&wrong, 2, &["fraction.nii", "integer"]);
+    fails(&wrong, 2, &["fraction.nii", "whole number", "20.5"]);
     let text = room.write("points.csv", b"x,y,z\n1,2,three\n");
     let wrong = room.register(&good, &good, &["--moving-points", text.to_str().unwrap()]);
     fails(&wrong, 2, &["points.csv", "three"]);

@@ -63,17 +63,6 @@ fn what_is_reported_is_what_was_written() {
     let warped = io::read_labels(&files.path("out/warped_labels.nii.gz")).unwrap();
     let dice = report["dice"]["mean_after"].as_f64().unwrap();
     assert!((dice - mean_dice(&files.pair.fixed_labels, &warped)).abs() < 1e-9);
-    // The field against the phantom's exact one, inside the organ.
-    let field = io::read_field(&files.path("out/field.nii.gz"), FieldConvention::Itk).unwrap();
-    let (mut error, mut motion, mut n) = (0.0, 0.0, 0.0);
-    for (i, label) in files.pair.fixed_labels.data.iter().enumerate().filter(|(_, l)| **l > 0) {
-        let (found, exact) = (field.data[i], files.pair.field.data[i]);
-        let norm = |v: [f32; 3]| v.iter().map(|x| f64::from(x * x)).sum::<f64>().sqrt();
-        error += norm([0, 1, 2].map(|a| found[a] - exact[a]));
-        motion += norm(exact);
-        n += f64::from(*label > 0);
-    }
-    assert!(error < 0.6 * motion, "mean error {} of {} mm", error / n, motion / n);
 }
 
 #[test]

@@ -26,7 +26,7 @@ impl Normalise {
         };
         let data = &mut volume.data;
         let (low, high) = volume_range(data);
-        if !(high > low) {
+        if high <= low {
             return Err(constant());
         }
         let (zero, one, clip) = match *self {

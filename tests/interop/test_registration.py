@@ -159,7 +159,8 @@ def test_inverse_field_and_points(registered, intraop, tmp_path):
     _, _, out, command = registered
     field = sitk.ReadImage(str(out / "field.nii.gz"), sitk.sitkVectorFloat64)
     inverse = sitk.ReadImage(str(out / "inverse_field.nii.gz"), sitk.sitkVectorFloat64)
-    forward = sitk.DisplacementFieldTransform(field)
+    # A transform takes its field's pixels away, hence the copy.
+    forward = sitk.DisplacementFieldTransform(sitk.Image(field))
     back = sitk.DisplacementFieldTransform(inverse)
     middle = np.array(field.GetSize()) / 2
     fixed_points = [
