@@ -31,6 +31,7 @@ pub struct Summary {
     pub dice_after_sd: Option<f64>,
     /// Mean Dice per label after registration.
     pub dice_after_per_label: BTreeMap<i32, f64>,
+    pub jaccard_after_mean: Option<f64>,
     pub hd95_after_mm_mean: Option<f64>,
     pub folding_percent_mean: Option<f64>,
     pub sd_log_jacobian_mean: Option<f64>,
@@ -74,6 +75,7 @@ pub fn summarise(model: &str, threads: usize, outcomes: &[Outcome]) -> Summary {
             .into_iter()
             .filter_map(|(label, values)| Some((label, mean(&values)?)))
             .collect(),
+        jaccard_after_mean: mean(&each(&|r| Some(r.measures.jaccard.as_ref()?.after))),
         hd95_after_mm_mean: mean(&each(&mean_hd95)),
         folding_percent_mean: mean(&each(&|r| Some(r.measures.folding_percent))),
         sd_log_jacobian_mean: mean(&each(&|r| Some(r.measures.sd_log_jacobian))),

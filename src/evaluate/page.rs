@@ -61,6 +61,7 @@ fn figures(s: &Summary) -> Vec<(String, String)> {
         figures.push((format!("Dice of label {label}"), format!("{dice:.3}")));
     }
     figures.extend([
+        ("Mean Jaccard after".to_string(), number(s.jaccard_after_mean, 3, "")),
         ("HD95 after".to_string(), number(s.hd95_after_mm_mean, 2, " mm")),
         ("Folding".to_string(), number(s.folding_percent_mean, 3, " %")),
         ("SD of log Jacobian".to_string(), number(s.sd_log_jacobian_mean, 3, "")),

@@ -69,6 +69,9 @@ pub struct Measures {
     pub inverse_residual_max_mm: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dice: Option<Dice>,
+    /// Mean Jaccard index over the labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jaccard: Option<BeforeAfter<f64>>,
     /// 95th percentile of surface distances per label; `null` where a side lacks the label.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hd95_mm: Option<BeforeAfter<BTreeMap<i32, Option<f64>>>>,
@@ -211,6 +214,7 @@ impl Measures {
             inverse_consistency_mm: inverse.consistency_mm(field, &covered),
             inverse_residual_max_mm: inverse.residual_max_mm,
             dice: None,
+            jaccard: None,
             hd95_mm: None,
             tre_mm: None,
             warnings: Vec::new(),
@@ -234,6 +238,11 @@ impl CaseResult {
             let before = warp::warp_labels_affine(moving, &self.registered.initial, onto);
             let (dice_before, dice_after) =
                 (metrics::dice(fixed, &before)?, metrics::dice(fixed, after)?);
+            let jaccard = |labels: &LabelMap| {
+                metrics::jaccard(fixed, labels).map(|j| metrics::mean(&j).unwrap_or(0.0))
+            };
+            self.measures.jaccard =
+                Some(BeforeAfter { before: jaccard(&before)?, after: jaccard(after)? });
             self.measures.hd95_mm = Some(BeforeAfter {
                 before: metrics::hd95(fixed, &before)?,
                 after: metrics::hd95(fixed, after)?,

@@ -204,6 +204,8 @@ def test_metrics_of_the_report_against_simpleitk_and_scipy(intraop, data, tmp_pa
         ours = report["dice"]["after"][str(label)]
         assert abs(ours - overlap.GetDiceCoefficient(label)) < 1e-6
         assert abs(report["hd95_mm"]["after"][str(label)] - hd95(truth, warped, label)) < 1e-3
+    jaccard = np.mean([overlap.GetJaccardCoefficient(label) for label in (1, 2)])
+    assert abs(report["jaccard"]["after"] - jaccard) < 1e-6
     field = sitk.ReadImage(str(out / "field.nii.gz"))
     determinant = sitk.GetArrayFromImage(sitk.DisplacementFieldJacobianDeterminant(field))
     # ITK's borders differ (it replicates the field there), so compare the SD inside.
