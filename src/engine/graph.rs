@@ -57,7 +57,14 @@ impl CompiledGraph {
         let tensor = Tensor::from_shape(&self.shape, input).map_err(failed)?;
         let outputs = self.plan.run(tvec!(tensor.into_tvalue())).map_err(failed)?;
         let outputs = outputs.iter().map(|t| Ok(t.try_as_plain_ram()?.as_slice::<f32>()?.to_vec()));
-        outputs.collect::<TractResult<_>>().map_err(failed)
+        let outputs: Vec<Vec<f32>> = outputs.collect::<TractResult<_>>().map_err(failed)?;
+        if outputs.iter().flatten().all(|v| v.is_finite()) {
+            return Ok(outputs);
+        }
+        Err(Error::Engine {
+            graph: self.name.clone(),
+            problem: "expected numbers, found values that are not finite".into(),
+        })
     }
 }
 

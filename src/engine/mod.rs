@@ -121,14 +121,15 @@ impl Session {
     }
 }
 
-/// The widest SIMD level that this CPU offers to the engine's kernels.
+/// The widest SIMD level that this CPU offers; the engine's kernels take what they have of it.
 pub fn simd_level() -> &'static str {
     #[cfg(target_arch = "x86_64")]
     {
         if std::arch::is_x86_feature_detected!("avx512f") {
             return "avx512";
         }
-        if std::arch::is_x86_feature_detected!("fma") {
+        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
+        {
             return "avx2";
         }
     }

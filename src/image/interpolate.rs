@@ -67,7 +67,10 @@ impl<T: Copy> Volume<T> {
     #[inline]
     pub fn nearest(&self, index: Vector3<f64>) -> Option<T> {
         inside(self.geometry.size, index).then(|| {
-            let at = [0, 1, 2].map(|axis| (index[axis] + 0.5).floor() as usize);
+            let size = self.geometry.size;
+            // Just below n − 0.5 the sum rounds up to n.
+            let nearest = |axis: usize| ((index[axis] + 0.5) as usize).min(size[axis] - 1);
+            let at = [0, 1, 2].map(nearest);
             self.at(at[0], at[1], at[2])
         })
     }
@@ -96,6 +99,11 @@ mod tests {
         assert_eq!(v.sample(Vector3::new(2.5, 0.0, 0.0)), None);
         assert_eq!(v.sample_clamped(Vector3::new(9.0, -3.0, 4.0)), f(2.0, 0.0, 4.0));
         assert_eq!(v.nearest(Vector3::new(0.5, 0.49, 0.0)), Some(f(1.0, 0.0, 0.0)));
+        let below = 2.5f64.next_down();
+        assert_eq!(v.nearest(Vector3::new(below, 0.0, 0.0)), Some(f(2.0, 0.0, 0.0)));
+        let below = 0.5f64.next_down();
+        let flat = Volume::filled(Geometry::new([1; 3], [1.0; 3]), 7);
+        assert_eq!(flat.nearest(Vector3::repeat(below)), Some(7));
     }
 
     #[test]

@@ -1,3 +1,6 @@
+use nalgebra::Vector3;
+use rayon::prelude::*;
+
 use super::{Frame, Geometry};
 
 /// A 3-D image: one sample of type `T` per voxel, x fastest, then y, then z.
@@ -69,6 +72,22 @@ impl<T: Copy> Volume<T> {
         }
         let spacing = [self.geometry.spacing[u], self.geometry.spacing[v]];
         Frame { width, height, spacing: Some(spacing), data }
+    }
+}
+
+impl<T: Copy + Default + Send> Volume<T> {
+    /// The volume whose voxel at index (x, y, z) is `value(index)`; on all threads of the
+    /// current pool.
+    pub fn from_fn(geometry: &Geometry, value: impl Fn(Vector3<f64>) -> T + Sync) -> Self {
+        let [nx, ny, _] = geometry.size;
+        let mut data = vec![T::default(); geometry.voxels()];
+        data.par_chunks_mut(nx).enumerate().for_each(|(row, out)| {
+            let (y, z) = ((row % ny) as f64, (row / ny) as f64);
+            for (x, out) in out.iter_mut().enumerate() {
+                *out = value(Vector3::new(x as f64, y, z));
+            }
+        });
+        Volume { geometry: geometry.clone(), data }
     }
 }
 

@@ -1,9 +1,8 @@
 use nalgebra::{Matrix3, Vector3};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::gaussian;
-use crate::image::{Affine, Geometry, Volume, inside};
+use crate::image::{Affine, Geometry, Volume};
 
 /// How a package wants volumes laid on its grid. The grid's size is that of its graphs' inputs.
 ///
@@ -197,24 +196,11 @@ pub fn sample_on(grid: &Geometry, volume: &Volume, to_volume: &Affine) -> Volume
         copy
     });
     let source = smoothed.as_ref().unwrap_or(volume);
-    let [nx, ny, _] = grid.size;
-    let mut data = vec![0.0; grid.voxels()];
-    data.par_chunks_mut(nx).enumerate().for_each(|(row, out)| {
-        let (y, z) = ((row % ny) as f64, (row / ny) as f64);
-        for (x, out) in out.iter_mut().enumerate() {
-            let mut at = index.apply(Vector3::new(x as f64, y, z));
-            // Laid voxel on voxel, rounding must not turn a copy into an interpolation.
-            at.iter_mut().for_each(|v| {
-                if (*v - v.round()).abs() < 1e-6 {
-                    *v = v.round();
-                }
-            });
-            if inside(source.geometry.size, at) {
-                *out = source.sample_clamped(at);
-            }
-        }
-    });
-    Volume::new(grid.clone(), data)
+    Volume::from_fn(grid, |p| {
+        // Laid voxel on voxel, rounding must not turn a copy into an interpolation.
+        let on_voxel = |v: f64| if (v - v.round()).abs() < 1e-6 { v.round() } else { v };
+        source.sample(index.apply(p).map(on_voxel)).unwrap_or(0.0)
+    })
 }
 
 /// Per axis of the volume, the σ (voxels) that brings it to the resolution of a grid whose

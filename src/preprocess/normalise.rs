@@ -24,8 +24,8 @@ impl Normalise {
                 "check that the right series was exported",
             )
         };
+        let (low, high) = volume.range();
         let data = &mut volume.data;
-        let (low, high) = volume_range(data);
         if high <= low {
             return Err(constant());
         }
@@ -52,10 +52,6 @@ impl Normalise {
         }
         Ok(())
     }
-}
-
-fn volume_range(data: &[f32]) -> (f32, f32) {
-    data.iter().fold((f32::MAX, f32::MIN), |(lo, hi), v| (lo.min(*v), hi.max(*v)))
 }
 
 fn mean_and_sd(data: &[f32]) -> (f64, f64) {

@@ -4,7 +4,6 @@
 //! stage's A exactly, and d composed from the flows, d ← d(p + f(p)) + f(p).
 
 use nalgebra::{Matrix3, Vector3};
-use rayon::prelude::*;
 
 use crate::Result;
 use crate::engine::Session;
@@ -33,7 +32,8 @@ pub(super) fn run(
     for (done, &stage) in stages.iter().enumerate() {
         if done > 0 {
             timed(probe, Stage::Warp, || {
-                session.install(|| cascade.warp(moving, &mut input[fixed.data.len()..]));
+                let warped = session.install(|| cascade.warp(moving));
+                input[fixed.data.len()..].copy_from_slice(&warped.data);
                 Ok(())
             })?;
         }
@@ -80,18 +80,17 @@ fn vector(v: [f32; 3]) -> Vector3<f64> {
 
 impl Cascade {
     /// d ← d(p + f(p)) + f(p).
-    fn compose(&mut self, mut flow: Volume<[f32; 3]>) {
-        if let Some(before) = &self.deformation {
-            let [nx, ny, _] = flow.geometry.size;
-            flow.data.par_chunks_mut(nx).enumerate().for_each(|(row, out)| {
-                let (y, z) = ((row % ny) as f64, (row / ny) as f64);
-                for (x, f) in out.iter_mut().enumerate() {
-                    let d = before.sample_clamped(Vector3::new(x as f64, y, z) + vector(*f));
-                    *f = [f[0] + d[0], f[1] + d[1], f[2] + d[2]];
-                }
-            });
-        }
-        self.deformation = Some(flow);
+    fn compose(&mut self, flow: Volume<[f32; 3]>) {
+        let Some(before) = &self.deformation else {
+            self.deformation = Some(flow);
+            return;
+        };
+        let composed = Volume::from_fn(&flow.geometry, |p| {
+            let f = flow.sample_clamped(p);
+            let d = before.sample_clamped(p + vector(f));
+            [f[0] + d[0], f[1] + d[1], f[2] + d[2]]
+        });
+        self.deformation = Some(composed);
     }
 
     /// A(p + d(p)), the continuous grid index in the moving image of a grid index p.
@@ -102,15 +101,10 @@ impl Cascade {
     }
 
     /// The moving image seen by the next stage; its border is replicated, as in training.
-    fn warp(&self, moving: &Volume, out: &mut [f32]) {
-        let [nx, ny, _] = moving.geometry.size;
-        out.par_chunks_mut(nx).enumerate().for_each(|(row, out)| {
-            let (y, z) = ((row % ny) as f64, (row / ny) as f64);
-            for (x, out) in out.iter_mut().enumerate() {
-                let p = self.deformed(Vector3::new(x as f64, y, z));
-                *out = moving.sample_clamped(self.affine.apply(p));
-            }
-        });
+    fn warp(&self, moving: &Volume) -> Volume {
+        Volume::from_fn(&moving.geometry, |p| {
+            moving.sample_clamped(self.affine.apply(self.deformed(p)))
+        })
     }
 
     /// The field on the fixed image's grid. `to_moving` leads from deformed grid indices to
@@ -119,17 +113,10 @@ impl Cascade {
     pub fn field(&self, fixed: &Geometry, grid: &Geometry, to_moving: &Affine) -> Field {
         let world = fixed.index_to_world();
         let to_grid = grid.world_to_index().after(&world);
-        let [nx, ny, _] = fixed.size;
-        let mut data = vec![[0.0; 3]; fixed.voxels()];
-        data.par_chunks_mut(nx).enumerate().for_each(|(row, out)| {
-            let (y, z) = ((row % ny) as f64, (row / ny) as f64);
-            for (x, out) in out.iter_mut().enumerate() {
-                let p = Vector3::new(x as f64, y, z);
-                let u = to_moving.apply(self.deformed(to_grid.apply(p))) - world.apply(p);
-                *out = [u.x as f32, u.y as f32, u.z as f32];
-            }
-        });
-        Volume::new(fixed.clone(), data)
+        Volume::from_fn(fixed, |p| {
+            let u = to_moving.apply(self.deformed(to_grid.apply(p))) - world.apply(p);
+            [u.x as f32, u.y as f32, u.z as f32]
+        })
     }
 }
 

@@ -1,7 +1,6 @@
 //! Resampling the moving image, once, by the whole transform. 0 outside the moving image.
 
 use nalgebra::Vector3;
-use rayon::prelude::*;
 
 use crate::image::{Affine, Field, Geometry, LabelMap, Volume, inside};
 
@@ -33,7 +32,7 @@ pub fn warp_labels_affine(moving: &LabelMap, affine: &Affine, onto: &Geometry) -
 /// An affine map as displacements on a grid.
 pub fn affine_field(affine: &Affine, onto: &Geometry) -> Field {
     let world = onto.index_to_world();
-    on_grid(onto, |i| {
+    Volume::from_fn(onto, |i| {
         let p = world.apply(i);
         let u = affine.apply(p) - p;
         [u.x as f32, u.y as f32, u.z as f32]
@@ -64,7 +63,7 @@ fn through_affine<T: Copy + Default + Send>(
     value: impl Fn(Vector3<f64>) -> T + Sync,
 ) -> Volume<T> {
     let to_moving = affine.after(&onto.index_to_world());
-    on_grid(onto, |i| value(to_moving.apply(i)))
+    Volume::from_fn(onto, |i| value(to_moving.apply(i)))
 }
 
 /// `value` at the moving world point of every voxel of `onto`.
@@ -77,29 +76,13 @@ fn through_field<T: Copy + Default + Send>(
     let at = |i: Vector3<f64>, u: [f32; 3]| value(world.apply(i) + Vector3::from(u.map(f64::from)));
     if onto.same_grid(&field.geometry) {
         let [nx, ny, _] = onto.size;
-        return on_grid(onto, |i| {
+        return Volume::from_fn(onto, |i| {
             let offset = (i.z as usize * ny + i.y as usize) * nx + i.x as usize;
             at(i, field.data[offset])
         });
     }
     let to_field = field.geometry.world_to_index().after(&world);
-    on_grid(onto, |i| at(i, field.sample(to_field.apply(i)).unwrap_or_default()))
-}
-
-/// A volume whose voxel at index i is `value(i)`.
-fn on_grid<T: Copy + Default + Send>(
-    onto: &Geometry,
-    value: impl Fn(Vector3<f64>) -> T + Sync,
-) -> Volume<T> {
-    let [nx, ny, _] = onto.size;
-    let mut data = vec![T::default(); onto.voxels()];
-    data.par_chunks_mut(nx).enumerate().for_each(|(row, out)| {
-        let (y, z) = ((row % ny) as f64, (row / ny) as f64);
-        for (x, out) in out.iter_mut().enumerate() {
-            *out = value(Vector3::new(x as f64, y, z));
-        }
-    });
-    Volume::new(onto.clone(), data)
+    Volume::from_fn(onto, |i| at(i, field.sample(to_field.apply(i)).unwrap_or_default()))
 }
 
 #[cfg(test)]
