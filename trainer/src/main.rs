@@ -56,7 +56,10 @@ fn main() -> Result<()> {
     match Cli::from_arg_matches(&matches)?.command {
         Command::Registration { data, threads, recipe, run } => {
             if let Some(threads) = threads {
-                ensure!((1..=1024).contains(&threads), "--threads: expected 1 to 1024");
+                ensure!(
+                    (1..=1024).contains(&threads),
+                    "--threads: expected 1 to 1024, found {threads}"
+                );
                 tch::set_num_threads(threads as i32);
             }
             let device = Device::cuda_if_available();

@@ -83,11 +83,7 @@ fn data(options: &Options, state: &State, manifest: &Manifest) -> String {
 }
 
 fn licence(options: &Options, manifest: &Manifest) -> String {
-    let mut text = format!(
-        "The weights and this folder are offered under {}; the licence of intraop's code does \
-         not cover them.",
-        manifest.license
-    );
+    let mut text = format!("The weights and this folder are offered under {}.", manifest.license);
     if !options.attribution.is_empty() {
         text += " Who passes them on must keep the attribution above.";
     }

@@ -288,8 +288,10 @@ fn reported(path: &Path, name: &str) -> Result<BTreeMap<String, f64>> {
         "{}: expected a report of the model {name}, found one of {model:?}",
         path.display()
     );
+    // Times and threads tell of the machine, not of the model.
+    let of_model = |name: &str| name != "threads" && !name.contains("_ms");
     let mut figures = BTreeMap::new();
-    for (name, value) in report.iter().filter(|(name, _)| *name != "threads") {
+    for (name, value) in report.iter().filter(|(name, _)| of_model(name)) {
         figures.extend(value.as_f64().map(|v| (name.clone(), v)));
         for (label, value) in value.as_object().into_iter().flatten() {
             figures.extend(value.as_f64().map(|v| (format!("{name}_{label}"), v)));

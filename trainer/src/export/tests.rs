@@ -54,7 +54,8 @@ fn a_package_is_whole_or_absent() {
     assert!(error(&["--metrics", &report.to_string_lossy()]).contains("\"other\""));
     assert!(!made.exists());
 
-    let figures = r#"{"model": "tiny", "n": 3, "threads": 1, "x": {"2": 0.5}, "failed": []}"#;
+    let figures = r#"{"model": "tiny", "n": 3, "threads": 1, "total_ms_median": 9.5,
+        "x": {"2": 0.5}, "failed": []}"#;
     std::fs::write(&report, figures).unwrap();
     export(&options(folder.path(), &["--metrics", &report.to_string_lossy()])).unwrap();
     let package = Package::load(&made).unwrap();
