@@ -1,9 +1,12 @@
 use std::path::PathBuf;
 
-use crate::Result;
-use crate::image::{Affine, Field};
+use crate::image::{Affine, Field, Geometry, LabelMap, Volume};
 use crate::io::{self, FieldConvention, Point};
-use crate::registration::{forward_point, warp, warp_affine, warp_labels, warp_labels_affine};
+use crate::registration::{
+    coverage, covered, covered_affine, forward_point, no_overlap, warp, warp_affine, warp_labels,
+    warp_labels_affine,
+};
+use crate::{Error, Result};
 
 /// Warp another image, labels or points by a field or an affine transform
 ///
@@ -44,45 +47,112 @@ enum Transform {
     Affine(Affine),
 }
 
+impl Transform {
+    fn image(&self, image: &Volume, onto: &Geometry) -> Volume {
+        match self {
+            Transform::Field(field) => warp(image, field, onto),
+            Transform::Affine(affine) => warp_affine(image, affine, onto),
+        }
+    }
+
+    fn labels(&self, labels: &LabelMap, onto: &Geometry) -> LabelMap {
+        match self {
+            Transform::Field(field) => warp_labels(labels, field, onto),
+            Transform::Affine(affine) => warp_labels_affine(labels, affine, onto),
+        }
+    }
+
+    /// # Errors
+    /// No overlap: of the field with the reference, or of what it leads to with the image.
+    fn check(&self, onto: &Geometry, moving: &Geometry) -> Result<()> {
+        if let Transform::Field(field) = self {
+            let share = coverage(onto, &field.geometry, &Affine::identity());
+            if share == 0.0 {
+                return Err(Error::unusable(
+                    "field and reference",
+                    "they do not overlap in space",
+                    "give the fixed image of the registration as --reference",
+                ));
+            }
+            if share < 1.0 {
+                let outside = 100.0 * (1.0 - share);
+                log::warn!("{outside:.1} % of the reference lies outside the field: not moved");
+            }
+        }
+        let covered = match self {
+            Transform::Field(field) => covered(field, onto, moving),
+            Transform::Affine(affine) => covered_affine(onto, moving, affine),
+        };
+        let inside = covered.iter().filter(|inside| **inside).count();
+        if inside == 0 {
+            return Err(no_overlap());
+        }
+        let percent = 100.0 * inside as f64 / covered.len() as f64;
+        if percent < 25.0 {
+            log::warn!("only {percent:.1} % of the reference maps inside the image");
+        }
+        Ok(())
+    }
+
+    /// The point's place after the transform; outside a field it stays, as in ITK.
+    fn point(&self, position: [f64; 3]) -> (bool, [f64; 3]) {
+        match self {
+            Transform::Field(field) => match forward_point(field, position) {
+                Some(moved) => (true, moved),
+                None => (false, position),
+            },
+            Transform::Affine(affine) => (true, affine.apply(position.into()).into()),
+        }
+    }
+}
+
 impl Apply {
     pub fn run(&self) -> Result<()> {
+        let onto = match &self.reference {
+            Some(path) => Some(io::read_geometry(path)?.0),
+            None => None,
+        };
         let transform = match (&self.field, &self.affine) {
-            (Some(path), _) => Transform::Field(io::read_field(path, self.field_convention)?),
+            (Some(path), _) => {
+                let field = io::read_field(path, self.field_convention)?; //ONTO
+                Transform::Field(field)
+            }
             (None, Some(path)) => Transform::Affine(io::read_transform(path)?),
             (None, None) => unreachable!("clap asks for one"),
         };
         if let Some(path) = &self.points {
             return self.points(&transform, io::read_points(path)?);
         }
-        let reference = self.reference.as_deref().expect("clap asks for it");
-        let (onto, _) = io::read_geometry(reference)?;
+        let onto = onto.expect("clap asks for a reference");
         if let Some(path) = &self.labels {
             let labels = io::read_labels(path)?;
-            let warped = match &transform {
-                Transform::Field(field) => warp_labels(&labels, field, &onto),
-                Transform::Affine(affine) => warp_labels_affine(&labels, affine, &onto),
-            };
+            transform.check(&onto, &labels.geometry)?;
+            let warped = transform.labels(&labels, &onto);
             super::check_interrupt()?;
             return io::write_labels(&self.out, &warped);
         }
         let path = self.image.as_deref().expect("clap asks for image, labels or points");
         let image = io::read_volume(path)?;
         let (_, scalar) = io::read_geometry(path)?;
-        let warped = match &transform {
-            Transform::Field(field) => warp(&image, field, &onto),
-            Transform::Affine(affine) => warp_affine(&image, affine, &onto),
-        };
+        transform.check(&onto, &image.geometry)?;
+        let warped = transform.image(&image, &onto);
         super::check_interrupt()?;
         io::write_volume(&self.out, &warped, scalar)
     }
 
     fn points(&self, transform: &Transform, points: Vec<Point>) -> Result<()> {
-        let map = |position: [f64; 3]| match transform {
-            Transform::Field(field) => forward_point(field, position),
-            Transform::Affine(affine) => affine.apply(position.into()).into(),
-        };
-        let moved: Vec<Point> =
-            points.into_iter().map(|p| Point { position: map(p.position), name: p.name }).collect();
+        let mut outside = 0;
+        let moved: Vec<Point> = points
+            .into_iter()
+            .map(|p| {
+                let (inside, position) = transform.point(p.position);
+                outside += usize::from(!inside);
+                Point { position, name: p.name }
+            })
+            .collect();
+        if outside > 0 {
+            log::warn!("{outside} of {} points lie outside the field: not moved", moved.len());
+        }
         io::write_points(&self.out, &moved)
     }
 }

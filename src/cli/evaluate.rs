@@ -1,17 +1,19 @@
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::engine::Session;
-use crate::evaluate::{CaseRow, Outcome, page::page, read_cases, summarise, write_per_case};
+use crate::evaluate::{
+    CaseRow, Outcome, Summary, page::page, read_cases, summarise, write_per_case,
+};
 use crate::io::{self, FieldConvention};
 use crate::probe::{Stage, timed};
-use crate::registration::{Case, CaseResult, Options, Report, register_case};
+use crate::registration::{Options, Report, register_case, stages};
 use crate::{Error, Result};
 
 use super::output::Output;
-use super::{Registration, Run, Watch, print_json, to_json};
+use super::results::{self, Files};
+use super::{Registration, Run, Watch, say, to_json};
 
 /// Register every pair of a CSV and report: report.json, report.html, per_case.csv
 ///
@@ -28,7 +30,7 @@ pub(super) struct Evaluate {
     /// Folder for the results
     #[arg(long)]
     out: PathBuf,
-    /// Also write every pair's warped image, warped labels and field
+    /// Also write every pair's results, as `register` does, in a folder each
     #[arg(long)]
     keep: bool,
     #[command(flatten)]
@@ -46,6 +48,8 @@ impl Evaluate {
         let rows = read_cases(&self.cases)?;
         let output = Output::create(&self.out)?;
         let session = self.run.session(&self.model, &mut Watch::new())?;
+        // Wrong usage is not a failed case.
+        stages(&session, &options)?;
         let outcomes = self.outcomes(rows, &session, &options, &output)?;
         let model = &session.package().manifest.name;
         let summary = summarise(model, session.threads(), &outcomes);
@@ -56,20 +60,11 @@ impl Evaluate {
         let html = page(&session, &summary, &outcomes);
         io::write_atomically(&output.path("report.html"), |w| w.write_all(html.as_bytes()))?;
         super::check_interrupt()?;
-        output.commit()?;
+        output.commit(&[])?;
         if self.json {
-            print_json(&summary);
+            say(&to_json(&summary))?;
         } else {
-            let number = |v: Option<f64>| v.map_or("-".into(), |v| format!("{v:.3}"));
-            println!(
-                "{} pairs, Dice {} -> {}, folding {} %, {} failed\nresults in {}",
-                summary.n,
-                number(summary.dice_before_mean),
-                number(summary.dice_after_mean),
-                number(summary.folding_percent_mean),
-                summary.failed.len(),
-                self.out.display()
-            );
+            say(&self.in_words(&summary))?;
         }
         match summary.failed.first() {
             None => Ok(()),
@@ -79,6 +74,19 @@ impl Evaluate {
                 first: first.error.clone(),
             }),
         }
+    }
+
+    fn in_words(&self, summary: &Summary) -> String {
+        let number = |v: Option<f64>| v.map_or("-".into(), |v| format!("{v:.3}"));
+        format!(
+            "{} pairs, Dice {} -> {}, folding {} %, {} failed\nresults in {}",
+            summary.n,
+            number(summary.dice_before_mean),
+            number(summary.dice_after_mean),
+            number(summary.folding_percent_mean),
+            summary.failed.len(),
+            self.out.display()
+        )
     }
 
     fn outcomes(
@@ -93,14 +101,11 @@ impl Evaluate {
         bar.set_style(ProgressStyle::with_template(style).expect("a fixed template"));
         let mut outcomes = Vec::new();
         for (number, row) in rows.into_iter().enumerate() {
-            let result = match self.one(&row, session, options) {
-                Ok((report, result)) => {
-                    if self.keep {
-                        keep(output, number, &row, &result)?;
-                    }
-                    Ok(report)
-                }
-                Err(Error::Cancelled) => return Err(Error::Cancelled),
+            let folder =
+                self.keep.then(|| output.path(&format!("{number:04}_{}", row.names().join("_"))));
+            let result = match one(&row, session, options, folder.as_deref()) {
+                Ok(report) => Ok(report),
+                Err(error @ (Error::Cancelled | Error::Unwritable { .. })) => return Err(error),
                 Err(error) => {
                     bar.suspend(|| log::warn!("{error}"));
                     Err(error.to_string())
@@ -112,45 +117,36 @@ impl Evaluate {
         bar.finish_and_clear();
         Ok(outcomes)
     }
-
-    fn one(
-        &self,
-        row: &CaseRow,
-        session: &Session,
-        options: &Options,
-    ) -> Result<(Report, CaseResult)> {
-        let mut watch = Watch::new();
-        let labels = |path: &Option<PathBuf>| path.as_deref().map(io::read_labels).transpose();
-        let case = timed(&mut watch, Stage::Read, || {
-            Ok(Case {
-                fixed: io::read_volume(&row.fixed)?,
-                moving: io::read_volume(&row.moving)?,
-                fixed_labels: labels(&row.fixed_labels)?,
-                moving_labels: labels(&row.moving_labels)?,
-                fixed_points: None,
-                moving_points: None,
-            })
-        })?;
-        let start = Instant::now();
-        let result = register_case(session, &case, options, &mut watch)?;
-        log::info!("{} in {:?}", row.fixed.display(), start.elapsed());
-        let total = watch.start.elapsed();
-        Ok((Report::new(session, result.measures.clone(), &watch.times, total), result))
-    }
 }
 
-/// Writes one pair's images to the output folder under its number and the images' names.
-fn keep(output: &Output, number: usize, row: &CaseRow, result: &CaseResult) -> Result<()> {
-    let stem = |path: &Path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        name.split('.').next().unwrap_or_default().to_string()
+/// Registers one pair; writes its results to `folder` where there is one.
+fn one(
+    row: &CaseRow,
+    session: &Session,
+    options: &Options,
+    folder: Option<&Path>,
+) -> Result<Report> {
+    let mut watch = Watch::new();
+    let files = Files {
+        fixed: Some(row.fixed.clone()),
+        moving: Some(row.moving.clone()),
+        fixed_labels: row.fixed_labels.clone(),
+        moving_labels: row.moving_labels.clone(),
+        ..Files::default()
     };
-    let prefix = format!("{number:04}_{}_{}", stem(&row.fixed), stem(&row.moving));
-    let path = |what: &str| output.path(&format!("{prefix}_{what}.nii.gz"));
-    io::write_volume(&path("warped"), &result.warped, io::ScalarType::F32)?;
-    io::write_field(&path("field"), &result.registered.field, FieldConvention::Itk)?;
-    if let Some(labels) = &result.warped_labels {
-        io::write_labels(&path("warped_labels"), labels)?;
+    let input = timed(&mut watch, Stage::Read, || results::read(&files))?;
+    let result =
+        register_case(session, &input.case, options, &mut watch).map_err(|e| files.name(e))?;
+    if let Some(folder) = folder {
+        let unwritable = |source| Error::Unwritable { path: folder.to_owned(), source };
+        std::fs::create_dir(folder).map_err(unwritable)?;
+        let (title, itk) = (files.title(), FieldConvention::Itk);
+        results::write(folder, &title, &input, &result, itk, &mut watch)?;
     }
-    Ok(())
+    let report = Report::new(session, result.measures, &watch.times, watch.start.elapsed());
+    if let Some(folder) = folder {
+        let path = folder.join("report.json");
+        io::write_atomically(&path, |w| writeln!(w, "{}", to_json(&report)))?;
+    }
+    Ok(report)
 }

@@ -6,7 +6,7 @@ use crate::image::Geometry;
 use crate::preprocess::Orientation;
 use crate::{Result, io};
 
-use super::print_json;
+use super::{say, to_json};
 
 /// Show how an image file is understood: size, place, type and range
 #[derive(clap::Args)]
@@ -51,14 +51,13 @@ impl Info {
             max,
         };
         if self.json {
-            print_json(&facts);
-            return Ok(());
+            return say(&to_json(&facts));
         }
-        let Facts { file, origin_mm, orientation, scalar_type, .. } = &facts;
-        println!("{file}\n  {}", volume.geometry);
-        println!("  origin {origin_mm:.3?} mm (LPS), voxels run towards {orientation}");
-        println!("  direction {:.4?} (rows)", facts.direction);
-        println!("  {scalar_type}, values {min} to {max}");
-        Ok(())
+        let Facts { file, origin_mm, direction, orientation, scalar_type, .. } = &facts;
+        say(&format!(
+            "{file}\n  {}\n  origin {origin_mm:.3?} mm (LPS), voxels run towards {orientation}\n  \
+             direction {direction:.4?} (rows)\n  {scalar_type}, values {min} to {max}",
+            volume.geometry
+        ))
     }
 }

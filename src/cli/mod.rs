@@ -9,6 +9,7 @@ mod info;
 mod models;
 mod output;
 mod register;
+mod results;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -59,19 +60,40 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("intraop: {error}");
+            eprintln!("intraop: {}", one_line(&error.to_string()));
             ExitCode::from(error.exit_code())
         }
     }
 }
 
+/// A message as one line of a sensible length, whatever a file's content put into it.
+fn one_line(message: &str) -> String {
+    const LONGEST: usize = 1000;
+    let clean = message.chars().flat_map(|c| {
+        let escaped = c.is_control().then(|| c.escape_default());
+        let plain = (!c.is_control()).then_some(c);
+        escaped.into_iter().flatten().chain(plain)
+    });
+    let mut line: String = clean.take(LONGEST).collect();
+    if message.chars().count() > LONGEST {
+        line.push('…');
+    }
+    line
+}
+
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// The first Ctrl-C lets the running step end and cleans up; a second one ends the process.
+/// The first Ctrl-C (or SIGTERM) lets the running step end and cleans up. A second one, or ten
+/// seconds, end the process: a step may be stuck in a read.
 fn interrupt() {
     if INTERRUPTED.swap(true, Ordering::SeqCst) {
         std::process::exit(1);
     }
+    std::thread::spawn(|| {
+        std::thread::sleep(Duration::from_secs(10));
+        eprintln!("intraop: interrupted: the running step did not end in 10 s");
+        std::process::exit(1);
+    });
 }
 
 fn check_interrupt() -> Result<()> {
@@ -105,8 +127,8 @@ impl Probe for Watch {
 #[derive(clap::Args)]
 struct Run {
     /// Threads to use for everything [default: all cores]
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
 }
 
 impl Run {
@@ -114,7 +136,8 @@ impl Run {
     fn session(&self, model: &str, probe: &mut Watch) -> Result<Session> {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         timed(probe, Stage::Load, || {
-            let session = Session::new(package::find(model)?, self.threads.unwrap_or_else(cores))?;
+            let session =
+                Session::new(package::find(model)?, self.threads.map_or_else(cores, usize::from))?;
             session.verify()?;
             Ok(session)
         })
@@ -144,15 +167,29 @@ impl Registration {
             Some("header") => Some(Init::By(Initial::Header)),
             Some("centres") => Some(Init::By(Initial::Centres)),
             Some("mass") => Some(Init::By(Initial::Mass)),
+            Some(word) if !word.contains(['.', '/']) && !Path::new(word).exists() => {
+                return Err(Error::Option {
+                    option: "--init".into(),
+                    expected: "header, centres, mass or a file T.tfm".into(),
+                    found: word.into(),
+                });
+            }
             Some(path) => Some(Init::Transform(crate::io::read_transform(Path::new(path))?)),
         };
         Ok(Options { init, affine_only: self.affine_only, cascades: self.cascades })
     }
 }
 
-/// A `--json` flag's output.
-fn print_json(value: &impl serde::Serialize) {
-    println!("{}", to_json(value));
+/// Writes a result to stdout. A reader that has seen enough (`| head`) is no error.
+fn say(text: &str) -> Result<()> {
+    use std::io::Write;
+    let mut stdout = std::io::stdout().lock();
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::Unwritable { path: "standard output".into(), source: e })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn to_json(value: &impl serde::Serialize) -> String {

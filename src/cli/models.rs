@@ -5,7 +5,7 @@ use crate::Result;
 use crate::engine::Session;
 use crate::package::{self, Manifest};
 
-use super::print_json;
+use super::{say, to_json};
 
 /// List, show and verify model packages
 #[derive(clap::Args)]
@@ -45,14 +45,13 @@ impl Models {
     pub fn run(&self) -> Result<()> {
         match &self.command {
             Command::List { json } => list(*json),
-            Command::Show { model, json } => show(model, *json)?,
-            Command::Verify { model } => verify(model)?,
+            Command::Show { model, json } => show(model, *json),
+            Command::Verify { model } => verify(model),
         }
-        Ok(())
     }
 }
 
-fn list(json: bool) {
+fn list(json: bool) -> Result<()> {
     let rows: Vec<Row> = package::list()
         .into_iter()
         .map(|(name, package)| match package {
@@ -73,26 +72,22 @@ fn list(json: bool) {
         })
         .collect();
     if json {
-        return print_json(&rows);
+        return say(&to_json(&rows));
     }
-    for row in rows {
-        match row.error {
-            None => println!("{:16} {:8} {}", row.name, row.version, row.description),
-            Some(error) => println!("{:16} broken   {error}", row.name),
-        }
-    }
+    let line = |row: &Row| match &row.error {
+        None => format!("{:16} {:8} {}", row.name, row.version, row.description),
+        Some(error) => format!("{:16} broken   {error}", row.name),
+    };
+    say(&rows.iter().map(line).collect::<Vec<_>>().join("\n"))
 }
 
 fn show(model: &str, json: bool) -> Result<()> {
     let package = package::find(model)?;
     let manifest = &package.manifest;
     if json {
-        print_json(manifest);
-        return Ok(());
+        return say(&to_json(manifest));
     }
-    print!("{}", describe(manifest));
-    println!("path          {}", package.path.display());
-    Ok(())
+    say(&format!("{}path          {}", describe(manifest), package.path.display()))
 }
 
 fn describe(m: &Manifest) -> String {
@@ -132,6 +127,5 @@ fn verify(model: &str) -> Result<()> {
     let package = package::find(model)?;
     let name = package.manifest.name.clone();
     let difference = Session::new(package, 1)?.verify()?;
-    println!("{name}: hashes, graphs and golden case are right (difference {difference:.1e})");
-    Ok(())
+    say(&format!("{name}: hashes, graphs and golden case are right (difference {difference:.1e})"))
 }

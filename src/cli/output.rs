@@ -10,8 +10,8 @@ use crate::{Error, Result};
 /// Dropped before [`commit`](Self::commit), nothing of it remains.
 pub(super) struct Output {
     folder: PathBuf,
-    /// Made by us, so ours to remove again when the work fails.
-    created: bool,
+    /// The folders made for it, the outermost first: ours to remove again when the work fails.
+    created: Vec<PathBuf>,
     partial: Option<TempDir>,
 }
 
@@ -20,7 +20,9 @@ impl Output {
     /// [`Error::Unwritable`] when the folder cannot be made or written to.
     pub fn create(folder: &Path) -> Result<Self> {
         let unwritable = |source| Error::Unwritable { path: folder.to_owned(), source };
-        let created = !folder.exists();
+        let missing = folder.ancestors().take_while(|f| !f.as_os_str().is_empty() && !f.exists());
+        let mut created: Vec<PathBuf> = missing.map(Path::to_owned).collect();
+        created.reverse();
         std::fs::create_dir_all(folder).map_err(unwritable)?;
         let partial = tempfile::Builder::new()
             .prefix(".intraop-partial-")
@@ -34,29 +36,80 @@ impl Output {
         self.partial.as_ref().map_or(&*self.folder, TempDir::path).join(name)
     }
 
-    /// Moves every file into place.
+    /// Refuses to overwrite an input by one of the files `names`.
     ///
     /// # Errors
-    /// [`Error::Unwritable`] naming the file.
-    pub fn commit(mut self) -> Result<()> {
+    /// [`Error::Option`] naming the input.
+    pub fn spare<'a>(
+        &self,
+        names: &[&str],
+        inputs: impl IntoIterator<Item = &'a Path>,
+    ) -> Result<()> {
+        let targets: Vec<PathBuf> =
+            names.iter().filter_map(|n| self.folder.join(n).canonicalize().ok()).collect();
+        for input in inputs {
+            if input.canonicalize().is_ok_and(|real| targets.contains(&real)) {
+                return Err(Error::Option {
+                    option: "--out".into(),
+                    expected: "a folder where no result has the name of an input".into(),
+                    found: format!("{}, which would be overwritten", input.display()),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves every file into place, `report.json` last. Of the names in `known`, those that this
+    /// run did not write are removed, so that a folder never mixes two runs.
+    ///
+    /// # Errors
+    /// [`Error::Unwritable`] naming the file; found out before anything is moved where possible.
+    pub fn commit(mut self, known: &[&str]) -> Result<()> {
         let Some(partial) = self.partial.take() else { return Ok(()) };
-        self.created = false;
-        let failed = |path: &Path, source| Error::Unwritable { path: path.to_owned(), source };
-        for entry in partial.path().read_dir().map_err(|e| failed(&self.folder, e))? {
-            let entry = entry.map_err(|e| failed(&self.folder, e))?;
-            let target = self.folder.join(entry.file_name());
-            std::fs::rename(entry.path(), &target).map_err(|e| failed(&target, e))?;
+        let mut moves = Vec::new();
+        plan(partial.path(), &self.folder, &mut moves)?;
+        moves.sort_by_key(|(_, target)| target.ends_with("report.json"));
+        self.created.clear();
+        for (from, target) in &moves {
+            let failed = |source| Error::Unwritable { path: target.clone(), source };
+            let parent = target.parent().unwrap_or(&self.folder);
+            std::fs::create_dir_all(parent).map_err(failed)?;
+            std::fs::rename(from, target).map_err(failed)?;
+        }
+        for stale in known.iter().map(|name| self.folder.join(name)) {
+            if !moves.iter().any(|(_, target)| *target == stale) && stale.is_file() {
+                std::fs::remove_file(&stale)
+                    .map_err(|source| Error::Unwritable { path: stale.clone(), source })?;
+            }
         }
         Ok(())
     }
 }
 
+/// Every file below `from` with its place below `to`.
+fn plan(from: &Path, to: &Path, moves: &mut Vec<(PathBuf, PathBuf)>) -> Result<()> {
+    let failed = |source| Error::Unwritable { path: to.to_owned(), source };
+    for entry in from.read_dir().map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            plan(&entry.path(), &target, moves)?;
+        } else if target.is_dir() {
+            let source = std::io::ErrorKind::IsADirectory.into();
+            return Err(Error::Unwritable { path: target, source });
+        } else {
+            moves.push((entry.path(), target));
+        }
+    }
+    Ok(())
+}
+
 impl Drop for Output {
     fn drop(&mut self) {
         self.partial = None;
-        if self.created {
+        for folder in self.created.iter().rev() {
             // Fails, as it should, when somebody else put something there.
-            let _ = std::fs::remove_dir(&self.folder);
+            let _ = std::fs::remove_dir(folder);
         }
     }
 }

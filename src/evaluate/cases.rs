@@ -15,6 +15,16 @@ pub struct CaseRow {
     pub moving_labels: Option<PathBuf>,
 }
 
+impl CaseRow {
+    /// The images' names without endings: fixed and moving.
+    pub fn names(&self) -> [String; 2] {
+        [&self.fixed, &self.moving].map(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            name.split('.').next().unwrap_or_default().to_string()
+        })
+    }
+}
+
 /// Reads `fixed, moving[, fixed_labels, moving_labels]`; relative paths start at the CSV's
 /// folder.
 ///

@@ -57,7 +57,7 @@ pub fn summarise(model: &str, threads: usize, outcomes: &[Outcome]) -> Summary {
     let each = |figure: &dyn Fn(&Report) -> Option<f64>| -> Vec<f64> {
         reports.iter().filter_map(|r| figure(r)).collect()
     };
-    let dice = each(&|r| Some(r.measures.dice.as_ref()?.mean_after));
+    let dice = each(&|r| r.measures.dice.as_ref()?.mean_after);
     let mut per_label: BTreeMap<i32, Vec<f64>> = BTreeMap::new();
     for dice in reports.iter().filter_map(|r| r.measures.dice.as_ref()) {
         for (label, value) in &dice.after {
@@ -68,14 +68,14 @@ pub fn summarise(model: &str, threads: usize, outcomes: &[Outcome]) -> Summary {
         task: "registration",
         model: model.to_string(),
         n: reports.len(),
-        dice_before_mean: mean(&each(&|r| Some(r.measures.dice.as_ref()?.mean_before))),
+        dice_before_mean: mean(&each(&|r| r.measures.dice.as_ref()?.mean_before)),
         dice_after_mean: mean(&dice),
         dice_after_sd: sd(&dice),
         dice_after_per_label: per_label
             .into_iter()
             .filter_map(|(label, values)| Some((label, mean(&values)?)))
             .collect(),
-        jaccard_after_mean: mean(&each(&|r| Some(r.measures.jaccard.as_ref()?.after))),
+        jaccard_after_mean: mean(&each(&|r| r.measures.jaccard.as_ref()?.after)),
         hd95_after_mm_mean: mean(&each(&mean_hd95)),
         folding_percent_mean: mean(&each(&|r| Some(r.measures.folding_percent))),
         sd_log_jacobian_mean: mean(&each(&|r| Some(r.measures.sd_log_jacobian))),
@@ -155,8 +155,8 @@ pub fn write_per_case(
         csv.write_record([
             outcome.row.fixed.display().to_string(),
             outcome.row.moving.display().to_string(),
-            figure(&|r| Some(r.measures.dice.as_ref()?.mean_before)),
-            figure(&|r| Some(r.measures.dice.as_ref()?.mean_after)),
+            figure(&|r| r.measures.dice.as_ref()?.mean_before),
+            figure(&|r| r.measures.dice.as_ref()?.mean_after),
             figure(&mean_hd95),
             figure(&|r| Some(r.measures.folding_percent)),
             figure(&|r| Some(r.measures.sd_log_jacobian)),

@@ -7,8 +7,10 @@ use crate::registration::Report;
 
 /// The page of a run: figures, plots, every case, worst first.
 pub fn page(session: &Session, summary: &Summary, outcomes: &[Outcome]) -> String {
-    let reports: Vec<(String, &Report)> =
-        outcomes.iter().filter_map(|o| Some((o.name(), o.result.as_ref().ok()?))).collect();
+    let reports: Vec<(String, &Report)> = outcomes
+        .iter()
+        .filter_map(|o| Some((o.row.names().join(" ← "), o.result.as_ref().ok()?)))
+        .collect();
     let page = Page {
         title: format!("Registration with {}", summary.model),
         lead: format!(
@@ -29,16 +31,6 @@ pub fn page(session: &Session, summary: &Summary, outcomes: &[Outcome]) -> Strin
         facts: facts(session, summary),
     };
     page.to_html()
-}
-
-impl Outcome {
-    fn name(&self) -> String {
-        let stem = |path: &std::path::Path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            name.split('.').next().unwrap_or_default().to_string()
-        };
-        format!("{} ← {}", stem(&self.row.fixed), stem(&self.row.moving))
-    }
 }
 
 fn warnings(reports: &[(String, &Report)]) -> Vec<String> {
@@ -80,7 +72,7 @@ fn plots(reports: &[(String, &Report)]) -> Vec<Plot> {
     let mut plots = Vec::new();
     let dice: Vec<_> = reports.iter().filter_map(|(_, r)| r.measures.dice.as_ref()).collect();
     if !dice.is_empty() {
-        let pairs = dice.iter().map(|d| [d.mean_before, d.mean_after]).collect();
+        let pairs = dice.iter().filter_map(|d| Some([d.mean_before?, d.mean_after?])).collect();
         plots.push(Plot {
             title: "Dice before and after".into(),
             how_to_read: "One dot per pair; above the diagonal registration helped.".into(),
@@ -145,8 +137,8 @@ fn table(reports: &[(String, &Report)]) -> Table {
         let m = &r.measures;
         let dice = m.dice.as_ref();
         let numbers = [
-            dice.map(|d| d.mean_before),
-            dice.map(|d| d.mean_after),
+            dice.and_then(|d| d.mean_before),
+            dice.and_then(|d| d.mean_after),
             mean_hd95(r),
             Some(m.folding_percent),
             m.ncc.before,

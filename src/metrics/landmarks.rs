@@ -12,7 +12,7 @@ pub struct LandmarkErrors {
 
 /// Target registration error: the distance |aᵢ − bᵢ| of corresponding points in millimetres
 /// (Fitzpatrick, West and Maurer, IEEE TMI 17, 1998). `a` and `b` are (x, y, z) in one space:
-/// the fixed points carried into the moving image by the field, and the moving image's points.
+/// for a registration the fixed image's points, and the moving image's points carried there.
 ///
 /// # Errors
 /// [`Unusable`](Error::Unusable) if there are no points, or not as many in both.

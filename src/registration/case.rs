@@ -49,8 +49,9 @@ pub struct BeforeAfter<T> {
 pub struct Dice {
     pub before: BTreeMap<i32, f64>,
     pub after: BTreeMap<i32, f64>,
-    pub mean_before: f64,
-    pub mean_after: f64,
+    /// `null` where there is no label at all.
+    pub mean_before: Option<f64>,
+    pub mean_after: Option<f64>,
 }
 
 /// What was measured on one pair.
@@ -66,12 +67,14 @@ pub struct Measures {
     pub max_displacement_mm: f64,
     /// Mean |v(p + u(p)) + u(p)| over voxels that map inside the moving image; v the inverse.
     pub inverse_consistency_mm: f64,
+    /// |T(T⁻¹(q)) − q| over moving voxels whose fixed point lies in the fixed image.
+    pub inverse_residual_mean_mm: f64,
     pub inverse_residual_max_mm: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dice: Option<Dice>,
     /// Mean Jaccard index over the labels.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub jaccard: Option<BeforeAfter<f64>>,
+    pub jaccard: Option<BeforeAfter<Option<f64>>>,
     /// 95th percentile of surface distances per label; `null` where a side lacks the label.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hd95_mm: Option<BeforeAfter<BTreeMap<i32, Option<f64>>>>,
@@ -88,7 +91,8 @@ pub struct Report {
     pub simd: &'static str,
     pub threads: usize,
     pub stages_ms: BTreeMap<&'static str, f64>,
-    pub peak_rss_mib: f64,
+    /// `null` where the system does not tell.
+    pub peak_rss_mib: Option<f64>,
     #[serde(flatten)]
     pub measures: Measures,
 }
@@ -117,12 +121,12 @@ impl Report {
     }
 }
 
-/// The process's largest resident size so far (`VmHWM`); 0 where the system does not tell.
-pub fn peak_rss_mib() -> f64 {
+/// The process's largest resident size so far (`VmHWM`), where the system tells.
+pub fn peak_rss_mib() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
     let kib = line.and_then(|l| l.split_whitespace().next()?.parse::<f64>().ok());
-    (kib.unwrap_or(0.0) / 1024.0 * 10.0).round() / 10.0
+    Some((kib? / 1024.0 * 10.0).round() / 10.0)
 }
 
 impl Case {
@@ -202,16 +206,16 @@ pub fn register_case(
 impl Measures {
     fn of_field(registered: &Registered, case: &Case, inverse: &Inverse) -> Measures {
         let field = &registered.field;
-        let covered = warp::covered(field, &case.moving.geometry);
-        let inside = covered.iter().filter(|c| **c).count();
+        let covered = warp::covered(field, &case.fixed.geometry, &case.moving.geometry);
         let regularity = metrics::regularity(field);
         Measures {
             ncc: BeforeAfter { before: None, after: None },
-            coverage_percent: 100.0 * inside as f64 / covered.len() as f64,
+            coverage_percent: percent(&covered),
             folding_percent: regularity.folding_percent,
             sd_log_jacobian: regularity.sd_log_jacobian,
             max_displacement_mm: metrics::max_displacement_mm(field),
             inverse_consistency_mm: inverse.consistency_mm(field, &covered),
+            inverse_residual_mean_mm: inverse.residual_mean_mm,
             inverse_residual_max_mm: inverse.residual_max_mm,
             dice: None,
             jaccard: None,
@@ -222,14 +226,20 @@ impl Measures {
     }
 }
 
+/// Share of true values, in percent.
+fn percent(mask: &[bool]) -> f64 {
+    100.0 * mask.iter().filter(|inside| **inside).count() as f64 / mask.len() as f64
+}
+
 impl CaseResult {
     /// Fills in what needs the images, labels and points.
     fn compare(&mut self, case: &Case, session: &Session) -> Result<()> {
         let onto = &case.fixed.geometry;
         let moving = &case.moving.geometry;
-        let before = warp::covered_affine(onto, moving, &self.registered.initial);
-        let after = warp::covered(&self.registered.field, moving);
-        let both: Vec<bool> = before.iter().zip(&after).map(|(a, b)| *a && *b).collect();
+        let covered_before = warp::covered_affine(onto, moving, &self.registered.initial);
+        let covered_after = warp::covered(&self.registered.field, onto, moving);
+        let both: Vec<bool> =
+            covered_before.iter().zip(&covered_after).map(|(a, b)| *a && *b).collect();
         let ncc = |image: &Volume| metrics::ncc(&case.fixed.data, &image.data, Some(&both));
         self.measures.ncc = BeforeAfter { before: ncc(&self.before), after: ncc(&self.warped) };
         if let (Some(fixed), Some(moving), Some(after)) =
@@ -239,7 +249,7 @@ impl CaseResult {
             let (dice_before, dice_after) =
                 (metrics::dice(fixed, &before)?, metrics::dice(fixed, after)?);
             let jaccard = |labels: &LabelMap| {
-                metrics::jaccard(fixed, labels).map(|j| metrics::mean(&j).unwrap_or(0.0))
+                metrics::jaccard(fixed, labels).map(|per_label| metrics::mean(&per_label))
             };
             self.measures.jaccard =
                 Some(BeforeAfter { before: jaccard(&before)?, after: jaccard(after)? });
@@ -248,8 +258,8 @@ impl CaseResult {
                 after: metrics::hd95(fixed, after)?,
             });
             self.measures.dice = Some(Dice {
-                mean_before: metrics::mean(&dice_before).unwrap_or(0.0),
-                mean_after: metrics::mean(&dice_after).unwrap_or(0.0),
+                mean_before: metrics::mean(&dice_before),
+                mean_after: metrics::mean(&dice_after),
                 before: dice_before,
                 after: dice_after,
             });
@@ -267,35 +277,52 @@ impl CaseResult {
                 after: metrics::landmark_errors(fixed, carried)?.mean,
             });
         }
-        self.warn(session);
+        self.warn(session, percent(&covered_before));
         Ok(())
     }
 
-    fn warn(&mut self, session: &Session) {
+    /// Says what a user must know before using the result.
+    fn warn(&mut self, session: &Session, coverage_before: f64) {
         let graphs = &session.package().manifest.graphs;
-        let modality = &graphs[0].inputs[0].modality;
-        let same_modality = modality.windows(2).all(|pair| pair[0] == pair[1]);
-        let measures = &mut self.measures;
-        let ncc = &measures.ncc;
-        if let (true, Some(before), Some(after)) = (same_modality, ncc.before, ncc.after)
-            && after < before
-        {
-            measures.warnings.push(format!(
+        let same_modality =
+            graphs.iter().all(|g| g.inputs[0].modality.windows(2).all(|pair| pair[0] == pair[1]));
+        let m = &mut self.measures;
+        let mut warn = |text: String| m.warnings.push(text);
+        let worse =
+            |before: Option<f64>, after: Option<f64>| before.zip(after).filter(|(b, a)| a < b);
+        let look = "look at preview.png before using this result";
+        if let Some((before, after)) = worse(m.ncc.before, m.ncc.after).filter(|_| same_modality) {
+            warn(format!(
                 "the images agree less after registration than before (NCC {before:.3} to \
-                 {after:.3}): look at preview.png before using this result"
+                 {after:.3}): {look}"
             ));
         }
-        if measures.coverage_percent < 25.0 {
-            measures.warnings.push(format!(
-                "only {:.1} % of the fixed image maps inside the moving image: check the \
-                 alignment, or use --init centres",
-                measures.coverage_percent
+        if let Some(dice) = &m.dice {
+            if let Some((before, after)) = worse(dice.mean_before, dice.mean_after) {
+                warn(format!("Dice fell from {before:.3} to {after:.3}: {look}"));
+            }
+            if dice.mean_after.is_none() {
+                warn("the label maps hold no label but 0".into());
+            }
+        }
+        if let Some(tre) = m.tre_mm.as_ref().filter(|tre| tre.after > tre.before) {
+            warn(format!(
+                "the landmark error grew from {:.2} to {:.2} mm: {look}",
+                tre.before, tre.after
             ));
         }
-        if measures.folding_percent > 1.0 {
-            measures.warnings.push(format!(
+        let coverage = m.coverage_percent;
+        if coverage < 25.0 || coverage < 0.8 * coverage_before {
+            warn(format!(
+                "{coverage:.1} % of the fixed image maps inside the moving image, \
+                 {coverage_before:.1} % before registration: check the alignment, or use --init \
+                 centres"
+            ));
+        }
+        if m.folding_percent > 1.0 {
+            warn(format!(
                 "the field folds in {:.2} % of the voxels: its inverse is not reliable there",
-                measures.folding_percent
+                m.folding_percent
             ));
         }
     }

@@ -13,7 +13,10 @@ pub use case::{
     BeforeAfter, Case, CaseResult, Dice, Measures, Report, peak_rss_mib, register_case,
 };
 pub use invert::{Inverse, invert, invert_point};
-pub use warp::{affine_field, coverage, warp, warp_affine, warp_labels, warp_labels_affine};
+pub use warp::{
+    affine_field, coverage, covered, covered_affine, warp, warp_affine, warp_labels,
+    warp_labels_affine,
+};
 
 use crate::engine::Session;
 use crate::image::{Affine, Field, Geometry, Volume};
@@ -122,7 +125,7 @@ fn check_3d(name: &str, geometry: &Geometry) -> Result<()> {
     Err(Error::unusable(name, problem, "give a volume of at least 2 voxels along every axis"))
 }
 
-fn no_overlap() -> Error {
+pub(crate) fn no_overlap() -> Error {
     Error::unusable(
         "fixed and moving image",
         "they do not overlap in space",
@@ -131,7 +134,7 @@ fn no_overlap() -> Error {
 }
 
 /// The graphs to run, by number.
-fn stages(session: &Session, options: &Options) -> Result<Vec<usize>> {
+pub(crate) fn stages(session: &Session, options: &Options) -> Result<Vec<usize>> {
     let manifest = &session.package().manifest;
     let wrong = |option: &str, expected: String, found: String| {
         Err(Error::Option { option: option.into(), expected, found })
@@ -161,10 +164,9 @@ fn stages(session: &Session, options: &Options) -> Result<Vec<usize>> {
     Ok(affine.into_iter().chain(flows.into_iter().take(cascades)).collect())
 }
 
-/// Maps fixed points (world millimetres) into the moving image, by a field interpolated between
-/// its voxels; outside its grid the border's displacement goes on.
-pub fn forward_point(field: &Field, point: [f64; 3]) -> [f64; 3] {
-    let index = field.geometry.world_to_index().apply(point.into());
-    let u = field.sample_clamped(index);
-    [0, 1, 2].map(|axis| point[axis] + f64::from(u[axis]))
+/// Maps a fixed point (world millimetres) into the moving image, by a field interpolated between
+/// its voxels. `None` outside the field's grid.
+pub fn forward_point(field: &Field, point: [f64; 3]) -> Option<[f64; 3]> {
+    let u = field.sample(field.geometry.world_to_index().apply(point.into()))?;
+    Some([0, 1, 2].map(|axis| point[axis] + f64::from(u[axis])))
 }

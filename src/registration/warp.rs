@@ -39,10 +39,10 @@ pub fn affine_field(affine: &Affine, onto: &Geometry) -> Field {
     })
 }
 
-/// Which voxels of the field's grid map inside the moving image.
-pub fn covered(field: &Field, moving: &Geometry) -> Vec<bool> {
+/// Which voxels of the grid `onto` a field leads inside the moving image.
+pub fn covered(field: &Field, onto: &Geometry, moving: &Geometry) -> Vec<bool> {
     let index = moving.world_to_index();
-    through_field(field, &field.geometry, |p| inside(moving.size, index.apply(p))).data
+    through_field(field, onto, |p| inside(moving.size, index.apply(p))).data
 }
 
 /// Which voxels of the fixed grid an affine map leads inside the moving image.
@@ -106,7 +106,7 @@ mod tests {
         let same = warp_affine(&v, &Affine::translation(Vector3::x() * 2.0), &v.geometry);
         assert_eq!(same.data, warped.data);
         assert_eq!(coverage(&v.geometry, &v.geometry, &Affine::identity()), 1.0);
-        assert_eq!(covered(&field, &v.geometry).iter().filter(|c| !**c).count(), 24);
+        assert_eq!(covered(&field, &v.geometry, &v.geometry).iter().filter(|c| !**c).count(), 24);
     }
 
     #[test]
