@@ -28,7 +28,11 @@ fn a_csv_of_pairs_becomes_three_reports() {
     };
     ok(&evaluate(&["--keep"]));
     let names = files(&out);
-    assert_eq!(names.len(), 3 + 2 * 3, "{names:?}");
+    assert_eq!(names.len(), 3 + 2, "{names:?}");
+    let kept = files(&out.join("0000_fixed_moving"));
+    for name in ["warped.nii.gz", "inverse_field.nii.gz", "affine.tfm", "preview.png", "report.json"] {
+        assert!(kept.contains(&name.into()), "{name} is missing in {kept:?}");
+    }
     let report = json(&out.join("report.json"));
     let keys = "task model n dice_before_mean dice_after_mean dice_after_sd \
                 folding_percent_mean ncc_before_mean ncc_after_mean infer_ms_median \
@@ -45,6 +49,9 @@ fn a_csv_of_pairs_becomes_three_reports() {
     assert!(mean > report["dice_before_mean"].as_f64().unwrap() + 0.1);
     let html = std::fs::read_to_string(out.join("report.html")).unwrap();
     assert!(html.contains("<svg") && !html.contains("http://") && !html.contains("src="));
+
+    let wrong = evaluate(&["--cascades", "9"]);
+    fails(&wrong, 2, &["--cascades: expected 1 to 1"]);
 
     // A case that fails is reported; the others go on.
     std::fs::write(&csv, format!("{header}\n{relative}\nno.nii,moving.nii.gz,,\n")).unwrap();

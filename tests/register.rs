@@ -125,7 +125,7 @@ fn storage_order_size_and_spacing_do_not_matter() {
     };
     let files = PairFiles::new(24, odd);
     ok(&files.register(&[]));
-    let field = io::read_field(&files.path("out/field.nii.gz"), FieldConvention::Itk).unwrap();
+    let field = io::read_field(&files.path("out/field.nii.gz"), FieldConvention::Itk, None).unwrap();
     assert!(field.geometry.same_grid(&files.pair.fixed.geometry));
     let warped =
         intraop::registration::warp_labels(&files.pair.moving_labels, &field, &field.geometry);
@@ -138,7 +138,7 @@ fn storage_order_size_and_spacing_do_not_matter() {
 fn every_field_convention_leads_back_to_the_same_field() {
     let files = PairFiles::new(25, geometry());
     ok(&files.register(&[]));
-    let itk = io::read_field(&files.path("out/field.nii.gz"), FieldConvention::Itk).unwrap();
+    let itk = io::read_field(&files.path("out/field.nii.gz"), FieldConvention::Itk, None).unwrap();
     for (name, file) in [
         ("ants", "field.nii.gz"),
         ("metaimage", "field.mha"),
@@ -147,7 +147,7 @@ fn every_field_convention_leads_back_to_the_same_field() {
     ] {
         ok(&files.register(&["--field-convention", name]));
         let path = files.path("out").join(file);
-        let found = io::read_field(&path, name.parse().unwrap()).unwrap();
+        let found = io::read_field(&path, name.parse().unwrap(), None).unwrap();
         assert!(found.geometry.same_grid(&itk.geometry), "{name}");
         let worst = itk.data.iter().flatten().zip(found.data.iter().flatten());
         let worst = worst.fold(0.0f32, |w, (a, b)| w.max((a - b).abs()));
@@ -160,14 +160,17 @@ fn stages_can_be_left_out() {
     let files = PairFiles::new(26, geometry());
     ok(&files.register(&["--affine-only"]));
     let affine = io::read_transform(&files.path("out/affine.tfm")).unwrap();
-    let field = io::read_field(&files.path("out/field.nii.gz"), FieldConvention::Itk).unwrap();
+    let field = io::read_field(&files.path("out/field.nii.gz"), FieldConvention::Itk, None).unwrap();
     let expected = intraop::registration::affine_field(&affine, &field.geometry);
     let worst = field.data.iter().flatten().zip(expected.data.iter().flatten());
     assert!(worst.fold(0.0f32, |w, (a, b)| w.max((a - b).abs())) < 1e-4);
     for wrong in ["0", "9"] {
         fails(&files.register(&["--cascades", wrong]), 2, &["--cascades: expected 1 to 1"]);
     }
-    fails(&files.register(&["--threads", "0"]), 2, &["--threads", "found 0"]);
+    let none = files.register(&["--threads", "0"]);
+    assert_eq!(none.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&none.stderr).contains("--threads"));
+    fails(&files.register(&["--init", "centers"]), 2, &["header, centres, mass", "centers"]);
 }
 
 #[test]
@@ -190,4 +193,51 @@ fn the_initial_alignment_is_part_of_the_field() {
     let given = json(&files.path("out/report.json"));
     let ncc = |r: &serde_json::Value| r["ncc"]["after"].as_f64().unwrap();
     assert!((ncc(&centres) - ncc(&given)).abs() < 1e-6);
+}
+
+#[test]
+fn a_folder_never_mixes_two_runs_or_loses_an_input() {
+    let files = PairFiles::new(28, geometry());
+    let labels = files.path("moving_labels.nii.gz");
+    ok(&files.register(&["--moving-labels", labels.to_str().unwrap()]));
+    std::fs::write(files.path("out/notes.txt"), "mine").unwrap();
+    ok(&files.register(&["--field-convention", "metaimage"]));
+    let names = common::files(&files.path("out"));
+    assert!(names.contains(&"field.mha".into()) && names.contains(&"notes.txt".into()));
+    assert!(!names.contains(&"field.nii.gz".into()), "left by the run before: {names:?}");
+    assert!(!names.contains(&"warped_labels.nii.gz".into()), "{names:?}");
+    // Registering a result once more must not destroy it.
+    let warped = files.path("out/warped.nii.gz");
+    let before = std::fs::read(&warped).unwrap();
+    let mut command = common::intraop();
+    command.arg("register").arg(files.path("fixed.nii.gz")).arg(&warped);
+    command.args(["--model", "demo", "--out"]).arg(files.path("out"));
+    fails(&command.output().unwrap(), 2, &["--out", "warped.nii.gz", "overwritten"]);
+    assert_eq!(std::fs::read(&warped).unwrap(), before);
+    // A folder in a result's place is found out before anything is replaced.
+    std::fs::remove_file(files.path("out/affine.tfm")).unwrap();
+    std::fs::create_dir(files.path("out/affine.tfm")).unwrap();
+    fails(&files.register(&[]), 2, &["affine.tfm", "cannot be written"]);
+    assert!(files.path("out/field.mha").exists());
+    assert_eq!(std::fs::read(&warped).unwrap(), before);
+}
+
+#[test]
+fn apply_refuses_what_does_not_overlap() {
+    let files = PairFiles::new(29, geometry());
+    let far = intraop::image::Affine::translation(nalgebra::Vector3::new(1e6, 0.0, 0.0));
+    io::write_transform(&files.path("far.tfm"), &far).unwrap();
+    let mut elsewhere = geometry();
+    elsewhere.origin.x = 1e4;
+    let field = intraop::image::Field::filled(elsewhere, [0.0; 3]);
+    io::write_field(&files.path("field.nii.gz"), &field, FieldConvention::Itk).unwrap();
+    for transform in [["--affine", "far.tfm"], ["--field", "field.nii.gz"]] {
+        let mut command = common::intraop();
+        command.arg("apply").arg(transform[0]).arg(files.path(transform[1]));
+        command.arg("--image").arg(files.path("moving.nii.gz"));
+        command.arg("--reference").arg(files.path("fixed.nii.gz"));
+        command.arg("--out").arg(files.path("black.nii.gz"));
+        fails(&command.output().unwrap(), 2, &["do not overlap"]);
+        assert!(!files.path("black.nii.gz").exists());
+    }
 }

@@ -102,7 +102,7 @@ def test_ants_applies_the_field_and_gets_our_image(registered):
         sitk.ReadImage(str(out / "field.nii.gz")), sitk.ReadImage(str(moving))
     )
     share = disagreement(ours.numpy(), theirs.numpy(), inside.transpose(2, 1, 0))
-    assert share < 0.005, share
+    assert inside.mean() > 0.3 and share < 0.005, share
 
 
 def test_the_affine_file_is_an_itk_transform(registered, intraop):
@@ -208,8 +208,9 @@ def test_metrics_of_the_report_against_simpleitk_and_scipy(intraop, data, tmp_pa
     assert abs(report["jaccard"]["after"] - jaccard) < 1e-6
     field = sitk.ReadImage(str(out / "field.nii.gz"))
     determinant = sitk.GetArrayFromImage(sitk.DisplacementFieldJacobianDeterminant(field))
-    # ITK's borders differ (it replicates the field there), so compare the SD inside.
-    assert abs((determinant[1:-1, 1:-1, 1:-1] <= 0).mean() * 100 - report["folding_percent"]) < 0.2
+    # ITK treats the border otherwise, so bounds as wide as the border's share of the voxels.
+    log = np.log(np.clip(determinant[1:-1, 1:-1, 1:-1], 1e-9, 1e9))
+    assert abs(log.std() - report["sd_log_jacobian"]) < 0.1 * report["sd_log_jacobian"]
 
 
 def hd95(a, b, label):
