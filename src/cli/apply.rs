@@ -47,7 +47,7 @@ enum Transform {
 impl Apply {
     pub fn run(&self) -> Result<()> {
         let transform = match (&self.field, &self.affine) {
-            (Some(path), _) => Transform::Field(io::read_field(path, self.field_convention)?),
+            (Some(path), _) => Transform::Field(io::read_field(path, self.field_convention, None)?),
             (None, Some(path)) => Transform::Affine(io::read_transform(path)?),
             (None, None) => unreachable!("clap asks for one"),
         };
