@@ -30,7 +30,9 @@ fn a_csv_of_pairs_becomes_three_reports() {
     let names = files(&out);
     assert_eq!(names.len(), 3 + 2, "{names:?}");
     let kept = files(&out.join("0000_fixed_moving"));
-    for name in ["warped.nii.gz", "inverse_field.nii.gz", "affine.tfm", "preview.png", "report.json"] {
+    for name in
+        ["warped.nii.gz", "inverse_field.nii.gz", "affine.tfm", "preview.png", "report.json"]
+    {
         assert!(kept.contains(&name.into()), "{name} is missing in {kept:?}");
     }
     let report = json(&out.join("report.json"));

@@ -125,7 +125,8 @@ fn storage_order_size_and_spacing_do_not_matter() {
     };
     let files = PairFiles::new(24, odd);
     ok(&files.register(&[]));
-    let field = io::read_field(&files.path("out/field.nii.gz"), FieldConvention::Itk, None).unwrap();
+    let field =
+        io::read_field(&files.path("out/field.nii.gz"), FieldConvention::Itk, None).unwrap();
     assert!(field.geometry.same_grid(&files.pair.fixed.geometry));
     let warped =
         intraop::registration::warp_labels(&files.pair.moving_labels, &field, &field.geometry);
@@ -160,7 +161,8 @@ fn stages_can_be_left_out() {
     let files = PairFiles::new(26, geometry());
     ok(&files.register(&["--affine-only"]));
     let affine = io::read_transform(&files.path("out/affine.tfm")).unwrap();
-    let field = io::read_field(&files.path("out/field.nii.gz"), FieldConvention::Itk, None).unwrap();
+    let field =
+        io::read_field(&files.path("out/field.nii.gz"), FieldConvention::Itk, None).unwrap();
     let expected = intraop::registration::affine_field(&affine, &field.geometry);
     let worst = field.data.iter().flatten().zip(expected.data.iter().flatten());
     assert!(worst.fold(0.0f32, |w, (a, b)| w.max((a - b).abs())) < 1e-4);

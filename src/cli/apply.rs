@@ -34,7 +34,7 @@ pub(super) struct Apply {
     /// An image whose grid the result has; not needed for points
     #[arg(long, required_unless_present = "points")]
     reference: Option<PathBuf>,
-    /// File to write
+    /// File to write: .nii, .nii.gz, .mha or .mhd; for points .csv, .txt or .mrk.json
     #[arg(long)]
     out: PathBuf,
     /// How the field is written: itk (= ants), metaimage, voxelmorph, learn2reg
@@ -114,7 +114,7 @@ impl Apply {
         };
         let transform = match (&self.field, &self.affine) {
             (Some(path), _) => {
-                let field = io::read_field(path, self.field_convention)?; //ONTO
+                let field = io::read_field(path, self.field_convention, onto.as_ref())?;
                 Transform::Field(field)
             }
             (None, Some(path)) => Transform::Affine(io::read_transform(path)?),

@@ -41,8 +41,7 @@ pub fn read_cases(path: &Path) -> Result<Vec<CaseRow>> {
             "the two label columns are optional",
         )
     };
-    let file = std::fs::File::open(path)
-        .map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+    let file = crate::io::open_regular(path)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut rows = Vec::new();
     for row in csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(file).deserialize() {

@@ -7,8 +7,11 @@ use std::str::FromStr;
 
 use nalgebra::{Matrix3, Vector3};
 
-use super::{Format, Opened, ScalarType, check_writable, format_of, metaimage, nifti, open, voxel};
-use crate::image::Field;
+use super::{
+    Format, LARGEST, Opened, ScalarType, check_writable, format_of, metaimage, nifti, open, usable,
+    voxel,
+};
+use crate::image::{Field, Geometry};
 use crate::{Error, Result};
 
 /// NIfTI intents of a vector per voxel.
@@ -133,15 +136,32 @@ pub fn write_field(path: &Path, field: &Field, convention: FieldConvention) -> R
 
 /// Reads a field of the given convention; the result is in LPS millimetres whatever the file's.
 ///
+/// `reference` is the grid of the fixed image. The conventions in voxels take it in place of the
+/// file's own header, both to convert the vectors and to place the field, because such files often
+/// carry an identity affine; without it their header is taken at its word. The conventions in
+/// millimetres ignore it.
+///
 /// # Errors
-/// As [`read_volume`](super::read_volume), and a file whose axes, channels or intent are not the
-/// convention's.
-pub fn read_field(path: &Path, convention: FieldConvention) -> Result<Field> {
+/// As [`read_volume`](super::read_volume), a file whose axes, channels or intent are not the
+/// convention's, and a field in voxels whose size is not the reference's.
+pub fn read_field(
+    path: &Path,
+    convention: FieldConvention,
+    reference: Option<&Geometry>,
+) -> Result<Field> {
     let format = format_for(path, convention)?;
     let mut opened = open(path)?;
     check_layout(path, &opened, format, convention)?;
+    let fixed = reference.filter(|_| convention.in_voxels());
+    if let Some(fixed) = fixed.filter(|fixed| fixed.size != opened.geometry.size) {
+        let what = format!("size ({convention} field)");
+        let expected = format!("the reference's {:?}", fixed.size);
+        let found = format!("{:?}", opened.geometry.size);
+        let advice = "a voxel field belongs to its fixed image's grid: give that as --reference";
+        return Err(Error::malformed(path, what, expected, found, advice));
+    }
     let mut data = read_vectors(path, &mut opened, format == Format::Nifti)?;
-    let geometry = opened.geometry;
+    let geometry = fixed.cloned().unwrap_or(opened.geometry);
     // To LPS mm, if the file holds anything else. ITK 5.4 reads intent 1006 as RAS.
     let to_world = if convention.in_voxels() {
         Some(geometry.index_to_world().matrix)
@@ -202,7 +222,7 @@ fn read_vectors(path: &Path, opened: &mut Opened, planar: bool) -> Result<Vec<[f
         }
         let value = value as f32;
         data[at][component] = value;
-        if !value.is_finite() && bad.is_none() {
+        if !usable(value) && bad.is_none() {
             bad = Some(at);
         }
         if planar {
@@ -222,7 +242,10 @@ fn read_vectors(path: &Path, opened: &mut Opened, planar: bool) -> Result<Vec<[f
         None => Ok(data),
         Some(at) => Err(Error::unusable(
             path.display().to_string(),
-            format!("the displacement at {} is NaN or infinite", voxel(&opened.geometry, at)),
+            format!(
+                "the displacement at {} is not finite or beyond {LARGEST:e}",
+                voxel(&opened.geometry, at)
+            ),
             "replace it with a finite one, for example 0",
         )),
     }
@@ -248,7 +271,7 @@ mod tests {
         for (convention, name) in files {
             let path = folder.path().join(format!("{convention}_{name}"));
             write_field(&path, &field(), convention).unwrap();
-            let back = read_field(&path, convention).unwrap();
+            let back = read_field(&path, convention, None).unwrap();
             for (a, b) in back.data.iter().flatten().zip(field().data.iter().flatten()) {
                 assert!((a - b).abs() < 2e-5, "{convention}: {a} {b}");
             }
@@ -277,7 +300,7 @@ mod tests {
         turned[68..70].copy_from_slice(&1006i16.to_le_bytes());
         std::fs::write(&path, turned).unwrap();
         let [x, y, z] = field().data[5];
-        assert_eq!(read_field(&path, FieldConvention::Itk).unwrap().data[5], [-x, -y, z]);
+        assert_eq!(read_field(&path, FieldConvention::Itk, None).unwrap().data[5], [-x, -y, z]);
     }
 
     #[test]
@@ -299,25 +322,59 @@ mod tests {
     }
 
     #[test]
+    fn voxel_fields_lie_on_the_reference_whatever_their_header_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f.nii.gz");
+        // As VoxelMorph and Learn2Reg leave it: an identity affine over voxels of another grid.
+        let identity = Geometry::new(geometry().size, [1.0; 3]);
+        let steps = Field::filled(identity.clone(), [1.0, -2.0, 0.5]);
+        let g = geometry();
+        let steps_mm = Vector3::new(1.0, -2.0, 0.5).component_mul(&Vector3::from(g.spacing));
+        let expected = g.direction * steps_mm;
+        let smaller = Geometry::new([4, 3, 1], [1.0; 3]);
+        for convention in [FieldConvention::VoxelMorph, FieldConvention::Learn2Reg] {
+            write_field(&path, &steps, convention).unwrap();
+            let placed = read_field(&path, convention, Some(&g)).unwrap();
+            assert_eq!(placed.geometry, g);
+            for vector in &placed.data {
+                let found = Vector3::from(vector.map(f64::from));
+                assert!((found - expected).norm() < 1e-6, "{found} {expected}");
+            }
+            let own = read_field(&path, convention, None).unwrap();
+            assert!(own.geometry.same_grid(&identity));
+            assert_eq!(own.data[7], steps.data[7]);
+            let error = read_field(&path, convention, Some(&smaller)).unwrap_err().to_string();
+            assert!(error.contains("[4, 3, 1], found [4, 3, 2]"), "{error}");
+            assert!(error.contains("--reference"), "{error}");
+        }
+        write_field(&path, &steps, FieldConvention::Itk).unwrap();
+        for reference in [&g, &smaller] {
+            let millimetres = read_field(&path, FieldConvention::Itk, Some(reference)).unwrap();
+            assert!(millimetres.geometry.same_grid(&identity));
+            assert_eq!(millimetres.data, steps.data);
+        }
+    }
+
+    #[test]
     fn files_of_another_convention_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("f.nii.gz");
         write_field(&path, &field(), FieldConvention::VoxelMorph).unwrap();
-        let error = read_field(&path, FieldConvention::Itk).unwrap_err().to_string();
+        let error = read_field(&path, FieldConvention::Itk, None).unwrap_err().to_string();
         assert!(error.contains("axes after x, y, z (itk field): expected [1, 3], found [3]"));
         write_field(&path, &field(), FieldConvention::Itk).unwrap();
-        assert!(read_field(&path, FieldConvention::Learn2Reg).is_err());
-        assert!(read_field(&path, FieldConvention::MetaImage).is_err());
+        assert!(read_field(&path, FieldConvention::Learn2Reg, None).is_err());
+        assert!(read_field(&path, FieldConvention::MetaImage, None).is_err());
         assert!(super::super::read_volume(&path).is_err());
         let volume = crate::image::Volume::filled(geometry(), 1f32);
         let image = folder.path().join("i.mha");
         super::super::write_volume(&image, &volume, ScalarType::F32).unwrap();
-        let error = read_field(&image, FieldConvention::MetaImage).unwrap_err().to_string();
+        let error = read_field(&image, FieldConvention::MetaImage, None).unwrap_err().to_string();
         assert!(error.contains("channels"), "{error}");
         let mut broken = field();
         broken.data[13][2] = f32::NAN;
         write_field(&path, &broken, FieldConvention::Itk).unwrap();
-        let error = read_field(&path, FieldConvention::Itk).unwrap_err().to_string();
+        let error = read_field(&path, FieldConvention::Itk, None).unwrap_err().to_string();
         assert!(error.contains("voxel (1, 0, 1)"), "{error}");
     }
 

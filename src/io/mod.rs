@@ -16,12 +16,20 @@ pub use atomic::{Pending, write_atomically};
 pub use field::{FieldConvention, field_file_name, read_field, write_field};
 pub use points::{Point, read_points, write_points};
 pub use scalar::ScalarType;
-pub use source::MAX_VOXELS;
+pub use source::{MAX_VOXELS, open_regular};
 pub use transform::{read_transform, write_transform};
 
 use crate::image::{Geometry, LabelMap, Volume};
 use crate::{Error, Result};
 use source::Source;
+
+/// The largest magnitude of a sample: to interpolate among larger ones can overflow f32.
+const LARGEST: f32 = 1e30;
+
+/// Whether a sample is finite and no larger than [`LARGEST`].
+fn usable(value: f32) -> bool {
+    value.abs() <= LARGEST
+}
 
 /// An image file whose header was read and found sound; `source` stands at its first sample.
 struct Opened {
@@ -126,14 +134,15 @@ pub fn read_geometry(path: &Path) -> Result<(Geometry, ScalarType)> {
 ///
 /// # Errors
 /// An unreadable, truncated or malformed file, one that promises more than it can hold or more
-/// than [`MAX_VOXELS`], one that is not 3-D, and one with a sample that is not finite.
+/// than [`MAX_VOXELS`], one that is not 3-D, and one with a sample that is not finite or beyond
+/// ±1e30.
 pub fn read_volume(path: &Path) -> Result<Volume> {
     let mut opened = open_scalar(path)?;
     let mut data = Vec::new();
     let (mut bad, mut first_bad) = (0usize, 0);
     opened.samples(opened.geometry.voxels(), |v| {
         let v = v as f32;
-        if !v.is_finite() {
+        if !usable(v) {
             if bad == 0 {
                 first_bad = data.len();
             }
@@ -146,7 +155,10 @@ pub fn read_volume(path: &Path) -> Result<Volume> {
         let at = voxel(&opened.geometry, first_bad);
         return Err(Error::unusable(
             path.display().to_string(),
-            format!("{bad} of {} samples are NaN or infinite, the first at {at}", data.len()),
+            format!(
+                "{bad} of {} samples are not finite or beyond {LARGEST:e}, the first at {at}",
+                data.len()
+            ),
             "replace them with finite values, for example 0",
         ));
     }
@@ -176,7 +188,8 @@ pub fn read_labels(path: &Path) -> Result<LabelMap> {
             path,
             format!("label at {}", voxel(&opened.geometry, position)),
             "a whole number of at most 32 bits",
-            value.to_string(),
+            // Unlike `Display`, this does not write 1e300 as 301 digits.
+            format!("{value:?}"),
             "give a label map, not an image or a probability map",
         ));
     }

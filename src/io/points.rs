@@ -2,13 +2,17 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::source::read_text;
+use super::source::{quoted, read_text};
 use super::write_atomically;
 use crate::{Error, Result};
 
 const MAX_BYTES: u64 = 1 << 24;
+
+/// The schema that Slicer wants a markups file to name.
+const SCHEMA: &str = "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/\
+    Markups/Resources/Schema/markups-schema-v1.0.3.json#";
 
 /// A landmark.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,8 +34,7 @@ pub struct Point {
 /// An unreadable file, missing columns, a coordinate that is not a finite number, no point at all.
 pub fn read_points(path: &Path) -> Result<Vec<Point>> {
     let text = read_text(path, MAX_BYTES)?;
-    let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    let points = match ending.as_str() {
+    let points = match ending(path).as_str() {
         "json" => markups(path, &text)?,
         "fcsv" => fcsv(path, &text)?,
         _ => table(path, &text, None)?,
@@ -40,6 +43,10 @@ pub fn read_points(path: &Path) -> Result<Vec<Point>> {
         false => Ok(points),
         true => Err(wrong(path, "points", "at least one", "none", "check the file")),
     }
+}
+
+fn ending(path: &Path) -> String {
+    path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
 }
 
 fn wrong(
@@ -63,7 +70,7 @@ impl Columns {
         let header: Vec<String> = header.map(|h| h.trim().to_lowercase()).collect();
         let find = |name: &str| header.iter().position(|h| h == name);
         let [Some(x), Some(y), Some(z)] = ["x", "y", "z"].map(find) else {
-            let found = header.join(", ").chars().take(80).collect::<String>();
+            let found = quoted(&header.join(", "));
             let advice = "name the columns in the first line";
             return Err(wrong(
                 path,
@@ -109,7 +116,7 @@ fn table(path: &Path, text: &str, mut columns: Option<Columns>) -> Result<Vec<Po
             *value = number(text).ok_or_else(|| {
                 let line = record.position().map_or(0, |p| p.line());
                 let what = format!("{} in line {line}", ["x", "y", "z"][axis]);
-                wrong(path, what, "a finite number", format!("{text:?}"), "correct it")
+                wrong(path, what, "a finite number", quoted(text), "correct it")
             })?;
         }
         let name = columns.name.and_then(|c| record.get(c)).filter(|n| !n.is_empty());
@@ -136,7 +143,7 @@ fn fcsv(path: &Path, text: &str) -> Result<Vec<Point>> {
 }
 
 fn wrong_system(path: &Path, found: &str) -> Error {
-    wrong(path, "coordinate system", "LPS or RAS", found, "save the points in LPS")
+    wrong(path, "coordinate system", "LPS or RAS", quoted(found), "save the points in LPS")
 }
 
 fn to_lps(mut points: Vec<Point>, sign: f64) -> Vec<Point> {
@@ -161,6 +168,7 @@ fn markups(path: &Path, text: &str) -> Result<Vec<Point>> {
             Value::Null => 1.0,
             Value::String(s) if s == "LPS" => 1.0,
             Value::String(s) if s == "RAS" => -1.0,
+            Value::String(other) => return Err(wrong_system(path, other)),
             other => return Err(wrong_system(path, &other.to_string())),
         };
         let placed = list["controlPoints"].as_array().into_iter().flatten().filter(|p| {
@@ -179,17 +187,51 @@ fn control_point(path: &Path, point: &Value) -> Result<Point> {
         .as_array()
         .and_then(|p| p.iter().map(|v| v.as_f64().filter(|v| v.is_finite())).collect());
     let position = numbers.and_then(|p| <[f64; 3]>::try_from(p).ok()).ok_or_else(|| {
-        let what = format!("position of {}", name.as_deref().unwrap_or("a control point"));
-        wrong(path, what, "three finite numbers", point["position"].to_string(), "place it again")
+        let of = name.as_deref().map_or("a control point".into(), quoted);
+        let (what, found) = (format!("position of {of}"), quoted(&point["position"].to_string()));
+        wrong(path, what, "three finite numbers", found, "place it again")
     })?;
     Ok(Point { name, position })
 }
 
-/// Writes landmarks as CSV in LPS millimetres: `x,y,z`, and `name` if any has one.
+/// Writes landmarks in LPS millimetres; the ending chooses the format.
+///
+/// - `.csv`, `.txt`: CSV with the columns `x,y,z`, and `name` if any has one.
+/// - `.json`, as in `.mrk.json`: Slicer markups, one list of fiducials.
 ///
 /// # Errors
-/// A place that cannot be written.
+/// Another ending, a place that cannot be written.
 pub fn write_points(path: &Path, points: &[Point]) -> Result<()> {
+    match ending(path).as_str() {
+        "csv" | "txt" => write_table(path, points),
+        "json" => write_markups(path, points),
+        _ => Err(wrong(
+            path,
+            "name of a list of points",
+            "an ending .csv, .txt or .json (.mrk.json)",
+            format!("{:?}", path.file_name().unwrap_or_default()),
+            "choose a name that ends so",
+        )),
+    }
+}
+
+fn write_markups(path: &Path, points: &[Point]) -> Result<()> {
+    let control_point = |point: &Point| {
+        let label = point.name.as_deref().unwrap_or_default();
+        json!({"label": label, "position": point.position, "positionStatus": "defined"})
+    };
+    let control_points: Vec<Value> = points.iter().map(control_point).collect();
+    let list = json!({
+        "type": "Fiducial",
+        "coordinateSystem": "LPS",
+        "coordinateUnits": "mm",
+        "controlPoints": control_points,
+    });
+    let file = json!({"@schema": SCHEMA, "markups": [list]});
+    write_atomically(path, |out| Ok(serde_json::to_writer_pretty(out, &file)?))
+}
+
+fn write_table(path: &Path, points: &[Point]) -> Result<()> {
     let named = points.iter().any(|p| p.name.is_some());
     write_atomically(path, |out| {
         let mut table = csv::Writer::from_writer(out);
@@ -255,6 +297,30 @@ mod tests {
     }
 
     #[test]
+    fn markups_come_back_as_slicer_keeps_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.mrk.JSON");
+        let points = [point(Some("a \"b\" ü"), [0.5, -1e-9, 2.25]), point(None, [4.0; 3])];
+        write_points(&path, &points).unwrap();
+        assert_eq!(read_points(&path).unwrap(), points);
+        let file: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let list = &file["markups"][0];
+        assert_eq!((&list["type"], &list["coordinateSystem"]), (&json!("Fiducial"), &json!("LPS")));
+        assert_eq!(list["controlPoints"][1]["positionStatus"], "defined");
+    }
+
+    #[test]
+    fn other_endings_are_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["p.fcsv", "p", "p.mha"] {
+            let path = folder.path().join(name);
+            let error = write_points(&path, &[point(None, [4.0; 3])]).unwrap_err().to_string();
+            assert!(error.contains(".csv, .txt or .json (.mrk.json)"), "{error}");
+            assert!(!path.exists());
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_told_by_place() {
         let refused = |name: &str, text: &str, expected: &str| {
             let error = read(name, text).unwrap_err().to_string();
@@ -270,6 +336,6 @@ mod tests {
         refused("p.json", "{}", "markups");
         refused("p.json", r#"{"markups":[{"coordinateSystem":"XYZ"}]}"#, "LPS or RAS");
         let short = r#"{"markups":[{"controlPoints":[{"label":"A","position":[1,2]}]}]}"#;
-        refused("p.json", short, "position of A");
+        refused("p.json", short, "position of \"A\"");
     }
 }

@@ -37,16 +37,36 @@ pub(super) struct Source {
     left: u64,
 }
 
-/// Opens a regular file and tells its length. Folders, pipes and devices are refused, so that no
-/// read can block or go on for ever.
-pub(super) fn open_file(path: &Path) -> Result<(BufReader<File>, u64)> {
+/// Opens a regular file. Folders, pipes and devices are refused, so that no read can block or go
+/// on for ever.
+///
+/// # Errors
+/// [`Error::Unreadable`] where there is no such file, or no permission.
+pub fn open_regular(path: &Path) -> Result<File> {
     let unreadable = |source| Error::Unreadable { path: path.to_owned(), source };
-    let meta = std::fs::metadata(path).map_err(unreadable)?;
-    if !meta.is_file() {
+    // Asked before it is opened: to open a pipe waits for its other end.
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
         return Err(unreadable(std::io::Error::other("not a regular file")));
     }
-    let file = File::open(path).map_err(unreadable)?;
+    File::open(path).map_err(unreadable)
+}
+
+/// [`open_regular`], and the file's length.
+pub(super) fn open_file(path: &Path) -> Result<(BufReader<File>, u64)> {
+    let file = open_regular(path)?;
+    let meta = file.metadata();
+    let meta = meta.map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
     Ok((BufReader::with_capacity(CHUNK, file), meta.len()))
+}
+
+/// Text out of a file as a message may show it: in quotes, with what is not printable escaped, and
+/// cut, so that no file can fill the screen or steer the terminal.
+pub(super) fn quoted(text: &str) -> String {
+    const LONGEST: usize = 60;
+    let mut printable = text.chars().flat_map(char::escape_debug);
+    let shown: String = printable.by_ref().take(LONGEST).collect();
+    let cut = if printable.next().is_some() { "…" } else { "" };
+    format!("\"{shown}{cut}\"")
 }
 
 /// A whole text file of at most `limit` bytes; what is not UTF-8 is replaced.
@@ -205,5 +225,35 @@ impl Source {
                 Err(e) => return Err(self.failure(e)),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_regular_files_are_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        assert!(matches!(open_regular(&path), Err(Error::Unreadable { .. })));
+        std::fs::write(&path, "text").unwrap();
+        assert_eq!(open_regular(&path).unwrap().metadata().unwrap().len(), 4);
+        let mut refused = vec![folder.path()];
+        if cfg!(unix) {
+            refused.push(Path::new("/dev/zero"));
+        }
+        for path in refused {
+            let error = open_regular(path).unwrap_err().to_string();
+            assert!(error.contains("not a regular file"), "{error}");
+        }
+    }
+
+    #[test]
+    fn text_of_files_is_cut_and_cannot_steer_a_terminal() {
+        assert_eq!(quoted("50% ü"), "\"50% ü\"");
+        assert_eq!(quoted("\u{1b}[2J\n\u{202e}"), r#""\u{1b}[2J\n\u{202e}""#);
+        assert_eq!(quoted(&"x".repeat(60)), format!("\"{}\"", "x".repeat(60)));
+        assert_eq!(quoted(&"x".repeat(61)), format!("\"{}…\"", "x".repeat(60)));
     }
 }

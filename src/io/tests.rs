@@ -87,11 +87,12 @@ fn samples_that_are_not_finite_are_counted() {
     let folder = tempfile::tempdir().unwrap();
     for (ending, scalar) in [("nii.gz", ScalarType::F32), ("mha", ScalarType::F64)] {
         let path = folder.path().join(format!("v.{ending}"));
-        let mut volume = Volume::filled(geometry(), 1.0);
+        let mut volume = Volume::filled(geometry(), 1e30);
         (volume.data[17], volume.data[20]) = (f32::NAN, f32::INFINITY);
+        volume.data[21] = -1.1e30;
         write_volume(&path, &volume, scalar).unwrap();
         let error = read_volume(&path).unwrap_err().to_string();
-        assert!(error.contains("2 of 24 samples"), "{error}");
+        assert!(error.contains("3 of 24 samples are not finite or beyond 1e30"), "{error}");
         assert!(error.contains("voxel (1, 1, 1)"), "{error}");
     }
 }
@@ -139,7 +140,7 @@ fn read_all(folder: &Path, bytes: &[u8]) {
         std::fs::write(&path, bytes).unwrap();
         _ = (read_volume(&path), read_labels(&path), read_geometry(&path));
         for convention in FieldConvention::ALL {
-            _ = read_field(&path, convention);
+            _ = read_field(&path, convention, None);
         }
     }
     for ending in ["tfm", "csv", "fcsv", "json"] {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use nalgebra::{Matrix3, Quaternion, Rotation3, UnitQuaternion, Vector3};
 
-use super::source::read_text;
+use super::source::{quoted, read_text};
 use super::write_atomically;
 use crate::image::Affine;
 use crate::{Error, Result};
@@ -30,7 +30,7 @@ struct Block {
 pub fn read_transform(path: &Path) -> Result<Affine> {
     let text = read_text(path, MAX_BYTES)?;
     if !text.starts_with("#Insight Transform File") {
-        let found = text.lines().next().unwrap_or("").chars().take(40).collect::<String>();
+        let found = quoted(text.lines().next().unwrap_or(""));
         let advice = "save the transform as ITK text (.tfm); ANTs' .mat and .h5 are not supported";
         return Err(wrong(path, "first line", "#Insight Transform File V1.0", &found, advice));
     }
@@ -76,17 +76,17 @@ fn blocks(path: &Path, text: &str) -> Result<Vec<Block>> {
         let numbers = || -> Result<Vec<f64>> {
             let number = |text: &str| text.parse().ok().filter(|n: &f64| n.is_finite());
             value.split_whitespace().map(number).collect::<Option<_>>().ok_or_else(|| {
-                let found = value.chars().take(60).collect::<String>();
-                wrong(path, key, "finite numbers", &found, "export the transform again")
+                let advice = "export the transform again";
+                wrong(path, key, "finite numbers", &quoted(value.trim()), advice)
             })
         };
         match (key, blocks.last_mut()) {
             ("Parameters", Some(block)) => block.parameters = numbers()?,
             ("FixedParameters", Some(block)) => block.fixed = numbers()?,
             _ => {
-                let found = line.chars().take(40).collect::<String>();
                 let expected = "Transform:, then Parameters: and FixedParameters:";
-                return Err(wrong(path, "line", expected, &found, "export the transform again"));
+                let advice = "export the transform again";
+                return Err(wrong(path, "line", expected, &quoted(line), advice));
             }
         }
     }
@@ -97,7 +97,8 @@ fn blocks(path: &Path, text: &str) -> Result<Vec<Block>> {
 fn kind(path: &Path, name: &str) -> Result<String> {
     let kind = name.strip_suffix("_double_3_3").or(name.strip_suffix("_float_3_3"));
     kind.map(str::to_owned).ok_or_else(|| {
-        wrong(path, "Transform", "a 3-D one (…_double_3_3)", name, "give a 3-D transform")
+        let expected = "a 3-D one (…_double_3_3)";
+        wrong(path, "Transform", expected, &quoted(name), "give a 3-D transform")
     })
 }
 
@@ -140,7 +141,8 @@ fn affine(path: &Path, block: &Block) -> Result<Affine> {
         other => {
             let expected =
                 "an affine, rigid, similarity or translation transform, or a composite of them";
-            return Err(wrong(path, "Transform", expected, other, "convert it to an affine one"));
+            let advice = "convert it to an affine one";
+            return Err(wrong(path, "Transform", expected, &quoted(other), advice));
         }
     };
     let centre = match block.fixed[..] {

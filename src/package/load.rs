@@ -1,13 +1,13 @@
 //! From a folder, a tar or the binary itself to a checked package.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use super::{GoldenCase, Head, HeadKind, Input, Manifest, SCHEMA, Task, Units};
+use crate::io::open_regular;
 use crate::{Error, Result};
 
 /// The manifest's name in every package.
@@ -145,9 +145,8 @@ fn inside_package(package: &Path, name: &str) -> Result<()> {
 
 fn read_file(path: &Path) -> Result<Vec<u8>> {
     let unreadable = |source| Error::Unreadable { path: path.to_owned(), source };
-    let file = File::open(path).map_err(unreadable)?;
     let mut bytes = Vec::new();
-    file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    open_regular(path)?.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > LARGEST_FILE {
         return Err(wrong(path, "size", "at most 1 GiB", "more", "use a smaller network"));
     }
@@ -158,8 +157,7 @@ fn read_tar(path: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     let broken = |e: std::io::Error| {
         wrong(path, "tar", "a package folder or a tar of one", e, "check the path")
     };
-    let file =
-        File::open(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+    let file = open_regular(path)?;
     let mut files = BTreeMap::new();
     for entry in tar::Archive::new(file).entries().map_err(broken)? {
         let entry = entry.map_err(broken)?;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
@@ -13,13 +13,16 @@ use flate2::write::ZlibEncoder;
 use nalgebra::{Matrix3, Vector3};
 
 use super::scalar::write_samples;
-use super::source::{Packing, Source, open_file};
+use super::source::{Packing, Source, open_file, quoted};
 use super::{Opened, Pending, ScalarType, write_atomically};
 use crate::image::Geometry;
 use crate::{Error, Result};
 
 /// Sequences carry fields for every frame, so headers can be long; longer than this is no header.
 const MAX_HEADER: u64 = 1 << 22;
+
+/// Bytes of the longest name of a data file.
+const LONGEST_NAME: usize = 1024;
 
 /// Names of the types that are handled. MetaIO's LONG has 4 bytes everywhere.
 const TYPES: [(&str, ScalarType); 12] = [
@@ -63,8 +66,7 @@ impl<'a> Header<'a> {
                 if text.is_empty() {
                     continue;
                 }
-                let found = format!("{:?}", text.chars().take(40).collect::<String>());
-                return Err(header.wrong("header line", "key = value", found));
+                return Err(header.wrong("header line", "key = value", quoted(text)));
             };
             let key = key.trim().to_lowercase();
             let last = key == "elementdatafile";
@@ -99,7 +101,7 @@ impl<'a> Header<'a> {
         let numbers: Option<Vec<T>> = text.split_whitespace().map(|n| n.parse().ok()).collect();
         match numbers {
             Some(numbers) if numbers.len() == count => Ok(Some(numbers)),
-            _ => Err(self.wrong(key, format!("{count} numbers"), format!("{text:?}"))),
+            _ => Err(self.wrong(key, format!("{count} numbers"), quoted(text))),
         }
     }
 
@@ -119,7 +121,8 @@ impl<'a> Header<'a> {
         let dims: Option<Vec<usize>> =
             dims.iter().map(|n| usize::try_from(*n).ok().filter(|n| *n > 0)).collect();
         dims.ok_or_else(|| {
-            self.wrong("DimSize", "at least 1 on every axis", self.fields["dimsize"].as_str())
+            let found = quoted(&self.fields["dimsize"]);
+            self.wrong("DimSize", "at least 1 on every axis", found)
         })
     }
 
@@ -128,7 +131,7 @@ impl<'a> Header<'a> {
         let name = text.strip_suffix("_ARRAY").unwrap_or(text);
         let found = TYPES.iter().find(|(n, _)| *n == name);
         found.map(|(_, s)| *s).ok_or_else(|| {
-            self.wrong("ElementType", "an integer, MET_FLOAT or MET_DOUBLE", format!("{text:?}"))
+            self.wrong("ElementType", "an integer, MET_FLOAT or MET_DOUBLE", quoted(text))
         })
     }
 
@@ -172,7 +175,7 @@ impl<'a> Header<'a> {
         let slope: f64 = self.number("ElementToIntensityFunctionSlope", 1.0)?;
         let offset: f64 = self.number("ElementToIntensityFunctionOffset", 0.0)?;
         if (slope, offset) != (1.0, 0.0) {
-            let found = format!("slope {slope}, offset {offset}");
+            let found = format!("slope {slope:?}, offset {offset:?}");
             return Err(self.wrong("ElementToIntensityFunction", "slope 1, offset 0", found));
         }
         Ok(())
@@ -185,13 +188,16 @@ impl<'a> Header<'a> {
         let wrong = |found| {
             self.wrong("ElementDataFile", "LOCAL or one file in the header's own folder", found)
         };
-        if name.split_whitespace().next() == Some("LIST") || name.contains('%') {
-            return Err(wrong(format!("{name:?} (lists and patterns of files are not supported)")));
+        if name.split_whitespace().next() == Some("LIST") || is_pattern(name) {
+            let found = quoted(name);
+            return Err(wrong(format!("{found} (lists and patterns of files are not supported)")));
         }
         let relative = Path::new(name);
         let plain = |c: Component| matches!(c, Component::Normal(_) | Component::CurDir);
-        if name.is_empty() || !relative.components().all(plain) {
-            return Err(wrong(format!("{name:?}")));
+        // Messages show the path of a missing file as it is, so it must be fit to be shown.
+        let shown = name.len() <= LONGEST_NAME && !name.contains(char::is_control);
+        if name.is_empty() || !shown || !relative.components().all(plain) {
+            return Err(wrong(quoted(name)));
         }
         let folder = match self.path.parent() {
             Some(parent) if parent != Path::new("") => parent,
@@ -203,10 +209,16 @@ impl<'a> Header<'a> {
                 .map_err(|source| Error::Unreadable { path: path.to_owned(), source })
         };
         if !resolved(&target)?.starts_with(resolved(folder)?) {
-            return Err(wrong(format!("{name:?} (a link that leads out of it)")));
+            return Err(wrong(format!("{} (a link that leads out of it)", quoted(name))));
         }
         Ok(target)
     }
+}
+
+/// Whether a name stands for a series of files, as `slice%03d.raw` does.
+fn is_pattern(name: &str) -> bool {
+    let digit = |c: char| c.is_ascii_digit();
+    name.split('%').skip(1).any(|rest| rest.trim_start_matches(digit).starts_with('d'))
 }
 
 /// Reads the header, checks it, and stands at the first sample.
@@ -226,7 +238,7 @@ pub(super) fn open(path: &Path) -> Result<Opened> {
         frames.iter().chain([&channels]).fold(scalar.bytes(), |n, f| n.saturating_mul(*f));
 
     let mut data_path = path.to_owned();
-    if header.required("ElementDataFile")? != "LOCAL" {
+    if !header.required("ElementDataFile")?.eq_ignore_ascii_case("LOCAL") {
         data_path = header.data_path()?;
         (file, length) = open_file(&data_path)?;
     }
@@ -269,9 +281,10 @@ pub(super) fn write(
     let unwritable = |source| Error::Unwritable { path: path.to_owned(), source };
     let separate = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("mhd"));
     if separate {
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        let name = format!("{stem}.raw");
-        let mut raw = Pending::create(&path.with_file_name(&name))?;
+        let name = data_name(path);
+        let data_path = path.with_file_name(&name);
+        check_own(path, &data_path, &name)?;
+        let mut raw = Pending::create(&data_path)?;
         write_samples(scalar, values, &mut raw).map_err(unwritable)?;
         let mut header = Pending::create(path)?;
         let text = header_text(geometry, channels, scalar, None, &name);
@@ -289,6 +302,30 @@ pub(super) fn write(
         out.write_all(text.as_bytes())?;
         out.write_all(&packed)
     })
+}
+
+/// The name of the data file for a header at `path`: its stem with the ending `.raw`. ITK takes
+/// every name with a `%` for a pattern, and a line cannot hold all that a path can.
+fn data_name(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let unfit = |c: char| c == '%' || c.is_control();
+    format!("{}.raw", stem.trim_start().replace(unfit, "_"))
+}
+
+/// Refuses to write over a data file, unless the header that stands at `path` names it as its own.
+fn check_own(path: &Path, data_path: &Path, name: &str) -> Result<()> {
+    let named = || {
+        let (mut file, _) = open_file(path).ok()?;
+        let header = Header::read(path, &mut file).ok()?;
+        Some(header.required("ElementDataFile").ok()? == name)
+    };
+    if data_path.symlink_metadata().is_err() || named() == Some(true) {
+        return Ok(());
+    }
+    let header = path.file_name().unwrap_or_default().to_string_lossy();
+    let problem = format!("it exists, and no {header} names it as its data");
+    let source = io::Error::new(io::ErrorKind::AlreadyExists, problem);
+    Err(Error::Unwritable { path: data_path.to_owned(), source })
 }
 
 fn header_text(

@@ -1,7 +1,8 @@
 use std::fs;
 
 use super::*;
-use crate::io::{read_geometry, read_labels, read_volume};
+use crate::image::LabelMap;
+use crate::io::{read_geometry, read_labels, read_volume, write_labels};
 
 /// The header that SimpleITK 2.5.7 wrote for an image of 5×4×3 samples:
 /// ```python
@@ -118,6 +119,11 @@ fn samples_of_another_folder_are_not_read() {
         let error = read(name).unwrap_err().to_string();
         assert!(error.contains("own folder") && error.contains("a.mhd"), "{name}: {error}");
     }
+    let unfit = ["x".repeat(2000), "a\u{1b}[2J.raw".into()];
+    for name in unfit {
+        let error = read(&name).unwrap_err().to_string();
+        assert!(error.contains("own folder") && !error.contains(&name), "{error}");
+    }
     assert!(read("missing.raw").unwrap_err().to_string().contains("missing.raw"));
 }
 
@@ -150,6 +156,58 @@ fn wrong_headers_are_refused_by_field() {
     let endless = HEADER.replace("ElementDataFile = LOCAL\n", "");
     let error = read_volume(&save(folder.path(), &endless, &[])).unwrap_err().to_string();
     assert!(error.contains("this key to end the header"), "{error}");
+}
+
+#[test]
+fn local_is_local_in_any_case() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["Local", "local"] {
+        let path = save(folder.path(), &HEADER.replace("LOCAL", name), &sixty());
+        assert_eq!(read_labels(&path).unwrap().data, (0..60).collect::<Vec<i32>>());
+    }
+}
+
+#[test]
+fn any_name_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let labels = LabelMap::filled(Geometry::new([4, 3, 2], [1.0; 3]), 7);
+    let mut names = vec!["50% ü.mhd", "50%d.mhd", " a b.MHD"];
+    if cfg!(unix) {
+        names.push("a\nDimSize = 1 1 1.mhd");
+    }
+    for name in names {
+        let path = folder.path().join(name);
+        write_labels(&path, &labels).unwrap();
+        assert_eq!(read_labels(&path).unwrap(), labels, "{name}");
+        write_labels(&path, &labels).unwrap();
+    }
+    // Only a `%` with digits and a `d` makes a pattern.
+    fs::write(folder.path().join("50% ü.raw"), sixty()).unwrap();
+    let path = folder.path().join("image.mhd");
+    fs::write(&path, HEADER.replace("LOCAL", "50% ü.raw")).unwrap();
+    assert_eq!(read_labels(&path).unwrap().data, (0..60).collect::<Vec<i32>>());
+}
+
+#[test]
+fn data_of_others_is_not_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, raw) = (folder.path().join("a.mhd"), folder.path().join("a.raw"));
+    let labels = LabelMap::filled(Geometry::new([4, 3, 2], [1.0; 3]), 7);
+    fs::write(&raw, "precious").unwrap();
+    let refused = || {
+        let error = write_labels(&path, &labels).unwrap_err();
+        assert!(error.to_string().contains("a.raw"), "{error}");
+        let Error::Unwritable { source, .. } = error else { panic!("{error}") };
+        assert_eq!(source.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&raw).unwrap(), b"precious");
+    };
+    refused();
+    assert!(!path.exists());
+    fs::write(&path, HEADER.replace("LOCAL", "b.raw")).unwrap();
+    refused();
+    fs::write(&path, HEADER.replace("LOCAL", "a.raw")).unwrap();
+    write_labels(&path, &labels).unwrap();
+    assert_eq!(read_labels(&path).unwrap(), labels);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use nalgebra::{Matrix3, Quaternion, Rotation3, UnitQuaternion, Vector3};
 
 use crate::image::Geometry;
 use crate::io::ScalarType;
+use crate::io::source::quoted;
 use crate::{Error, Result};
 
 /// Bytes of a NIfTI-1 header.
@@ -95,7 +96,7 @@ impl Header {
                 return Err(raw.wrong("magic", "\"n+1\" (one .nii file)", found));
             }
             other => {
-                let found = format!("{:?}", String::from_utf8_lossy(other));
+                let found = quoted(&String::from_utf8_lossy(other));
                 return Err(raw.wrong("magic", "\"n+1\"", found));
             }
         }
@@ -117,11 +118,8 @@ impl Raw<'_> {
     /// x, y, z, and the axes after them without 1s at the end.
     fn shape(&self) -> Result<([usize; 3], Vec<usize>)> {
         let axes = self.i16(40);
-        if (1..=2).contains(&axes) {
-            return Err(self.wrong("dim[0] (number of axes)", "3 (a 3-D image)", axes));
-        }
         if !(3..=7).contains(&axes) {
-            return Err(self.wrong("dim[0] (number of axes)", "1 to 7", axes));
+            return Err(self.wrong("dim[0] (number of axes)", "3 (a 3-D image)", axes));
         }
         let mut dims = Vec::new();
         for axis in 1..=axes as usize {

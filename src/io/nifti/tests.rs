@@ -219,8 +219,9 @@ fn wrong_headers_are_refused_by_field() {
     };
     wrong("dim[2]", &|r| _ = r.i16(44, -3));
     wrong("dim[3]", &|r| _ = r.i16(46, 0));
-    wrong("3-D image", &|r| _ = r.i16(40, 2));
-    wrong("dim[0]", &|r| _ = r.i16(40, 9));
+    for axes in [-1, 0, 1, 2, 8] {
+        wrong("dim[0] (number of axes): expected 3 (a 3-D image)", &|r| _ = r.i16(40, axes));
+    }
     wrong("3-D, found further axes of [2]", &|r| _ = r.i16(40, 4).i16(46, 2).i16(48, 2));
     wrong("colour", &|r| _ = r.i16(70, 128).i16(72, 24));
     wrong("complex", &|r| _ = r.i16(70, 32).i16(72, 64));
