@@ -143,3 +143,39 @@ fn rehash(package: &Path, name: &str) {
     text.replace_range(start..start + 64, &hash);
     std::fs::write(path, text).unwrap();
 }
+
+/// The manifest's shape already holds what later tasks need: a package for frames loads and can be
+/// shown; only registering with it is refused.
+#[test]
+fn a_manifest_for_frames_loads() {
+    let (folder, package) = copy();
+    let text = std::fs::read_to_string(package.join("package.toml")).unwrap();
+    let golden = text.find("[golden]").unwrap();
+    let preamble =
+        text[..text.find("[grid]").unwrap()].replace("\"registration\"", "\"landmarks\"");
+    let input = |channel: &str| {
+        format!(
+            "[[graphs.inputs]]\nname = \"pair\"\nnum_channels = 1\nspatial_shape = [256, 256]\n\
+             dtype = \"float32\"\nchannel_def = [\"{channel}\"]\nmodality = [\"US\"]\n"
+        )
+    };
+    let heads: String = ["heatmaps", "coordinates", "mask", "classes", "boxes", "image"]
+        .map(|kind| {
+            format!(
+                "[[graphs.heads]]\nname = \"{kind}\"\nkind = \"{kind}\"\nnum_channels = 2\n\
+                 spatial_shape = [64, 64]\ndtype = \"float32\"\nchannel_def = [\"a\", \"b\"]\n"
+            )
+        })
+        .concat();
+    let hash = intraop::package::sha256(&std::fs::read(package.join("flow1.onnx")).unwrap());
+    let graph = format!("[[graphs]]\nname = \"net\"\nfile = \"flow1.onnx\"\nsha256 = \"{hash}\"\n");
+    let manifest = format!("{preamble}{graph}{}{heads}{}", input("image"), &text[golden..]);
+    std::fs::write(package.join("package.toml"), manifest).unwrap();
+    let shown = ok(&run(["models".as_ref(), "show".as_ref(), package.as_os_str()]));
+    assert!(shown.contains("Landmarks") && shown.contains("Heatmaps"), "{shown}");
+    let mut command = intraop();
+    command.args(["register", "a.nii", "b.nii", "--model"]).arg(&package);
+    let out = folder.path().join("out");
+    fails(&command.arg("--out").arg(&out).output().unwrap(), 2, &["copy"]);
+    assert!(!out.exists());
+}

@@ -97,14 +97,14 @@ fn describe(m: &Manifest) -> String {
         format!("license       {}", m.license),
         format!("intended use  {}", m.intended_use),
         format!("data          {}", m.data_source),
-        format!(
-            "grid          {:?} mm, {:?}, {}, initial alignment {:?}",
-            m.grid.spacing_mm,
-            m.grid.fit,
-            String::from(m.grid.orientation),
-            m.grid.initial
-        ),
     ];
+    if let Some(grid) = &m.grid {
+        let orientation = String::from(grid.orientation);
+        lines.push(format!(
+            "grid          {:?} mm, {:?}, {orientation}, initial alignment {:?}",
+            grid.spacing_mm, grid.fit, grid.initial
+        ));
+    }
     for graph in &m.graphs {
         let input = &graph.inputs[0];
         let heads: Vec<String> =

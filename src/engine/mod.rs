@@ -83,7 +83,8 @@ impl Session {
     pub fn verify(&self) -> Result<f64> {
         let manifest = &self.package.manifest;
         let case = self.package.golden()?;
-        let input = golden_pair(manifest, self.package.grid_size(), case.phantom_seed)?;
+        let (_, size) = self.package.grid()?;
+        let input = golden_pair(manifest, size, case.phantom_seed)?;
         let mut worst = 0.0f64;
         for (index, graph) in manifest.graphs.iter().enumerate() {
             let outputs = self.run(index, &input)?;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Manifest;
 use crate::image::{Affine, Geometry};
-use crate::{Result, phantom, preprocess};
+use crate::{Error, Result, phantom, preprocess};
 
 /// The golden file, JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -63,15 +63,18 @@ impl GoldenOutput {
     }
 }
 
-/// The input `[1, 2, z, y, x]` of a registration package's golden case.
+/// The input `[1, 2, z, y, x]` of a registration package's golden case, on its grid of `size`
+/// (x, y, z).
 ///
 /// # Errors
-/// Those of [`preprocess::run`]; a phantom is never constant.
+/// [`Error::Unusable`] for a manifest without a grid, and those of [`preprocess::run`].
 pub fn golden_pair(manifest: &Manifest, size: [usize; 3], seed: u64) -> Result<Vec<f32>> {
-    let geometry = Geometry::new(size, manifest.grid.spacing_mm);
-    let options = phantom::Options { geometry, ..Default::default() };
-    let pair = phantom::pair(seed, &options);
-    let grid = manifest.grid.lay_on(size, &pair.fixed.geometry);
+    let Some(spec) = &manifest.grid else {
+        return Err(Error::unusable(&manifest.name, "its manifest has no grid", "add [grid]"));
+    };
+    let geometry = Geometry::new(size, spec.spacing_mm);
+    let pair = phantom::pair(seed, &phantom::Options { geometry, ..Default::default() });
+    let grid = spec.lay_on(size, &pair.fixed.geometry);
     let mut tensor = Vec::with_capacity(2 * grid.voxels());
     for volume in [&pair.fixed, &pair.moving] {
         let ready = preprocess::run(&manifest.preprocess, volume, "golden phantom")?;

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::{GoldenCase, Head, HeadKind, Input, Manifest, SCHEMA, Task, Units};
 use crate::io::open_regular;
+use crate::preprocess::GridSpec;
 use crate::{Error, Result};
 
 /// The manifest's name in every package.
@@ -81,11 +82,17 @@ impl Package {
             .map_err(|e| wrong(&self.path, name, "a golden case", e, "export the package again"))
     }
 
-    /// Size of the package's grid, x, y, z.
-    pub fn grid_size(&self) -> [usize; 3] {
-        // Checked on loading: every package has a graph with an input of three axes.
+    /// How volumes are laid on the package's grid, and its size, x, y, z.
+    ///
+    /// # Errors
+    /// [`Error::Package`] for a package for frames, which has no such grid.
+    pub fn grid(&self) -> Result<(&GridSpec, [usize; 3])> {
+        // Checked on loading: every package has a graph with an input.
         let shape = &self.manifest.graphs[0].inputs[0].spatial_shape;
-        [shape[2], shape[1], shape[0]]
+        match (&self.manifest.grid, &shape[..]) {
+            (Some(grid), [z, y, x]) => Ok((grid, [*x, *y, *z])),
+            _ => Err(wrong(&self.path, "grid", "a package for volumes", "none", "use another")),
+        }
     }
 
     fn checked(self) -> Result<Self> {
@@ -203,16 +210,20 @@ fn check(path: &Path, m: &Manifest) -> Result<()> {
     if m.schema != SCHEMA {
         return fail("schema".into(), "1", m.schema.to_string());
     }
-    if !m.grid.spacing_mm.iter().all(|s| s.is_finite() && *s > 0.0) {
-        return fail(
-            "grid.spacing_mm".into(),
-            "positive numbers",
-            format!("{:?}", m.grid.spacing_mm),
-        );
+    if let Some(grid) = &m.grid
+        && !grid.spacing_mm.iter().all(|s| s.is_finite() && *s > 0.0)
+    {
+        let found = format!("{:?}", grid.spacing_mm);
+        return fail("grid.spacing_mm".into(), "positive numbers", found);
     }
     let Some(first) = m.graphs.first().and_then(|g| g.inputs.first()) else {
         return fail("graphs".into(), "at least one graph with an input", "none".into());
     };
+    if (first.spatial_shape.len() == 3) != m.grid.is_some() {
+        let expected = "[grid] for volumes (z, y, x), none for frames (y, x)";
+        let found = if m.grid.is_some() { "[grid] for frames" } else { "none for volumes" };
+        return fail("grid".into(), expected, found.into());
+    }
     for graph in &m.graphs {
         let at = |field: &str| format!("graphs.{}.{field}", graph.name);
         if graph.inputs.len() != 1 || graph.heads.is_empty() {
@@ -242,8 +253,9 @@ fn input_defect(input: &Input) -> Option<Defect> {
     let shape = &input.spatial_shape;
     // Larger inputs than this could not be computed on anything this runtime is for.
     let voxels = shape.iter().try_fold(1usize, |n, s| n.checked_mul(*s)).unwrap_or(usize::MAX);
-    if shape.len() != 3 || voxels == 0 || voxels > 1 << 28 || input.num_channels > 64 {
-        let expected = "three axes (z, y, x), at most 2^28 voxels and 64 channels";
+    if !(2..=3).contains(&shape.len()) || voxels == 0 || voxels > 1 << 28 || input.num_channels > 64
+    {
+        let expected = "axes (z, y, x) or (y, x), at most 2^28 voxels and 64 channels";
         return Some(("spatial_shape", expected.into(), format!("{shape:?}")));
     }
     let per_channel =
@@ -291,6 +303,10 @@ fn check_registration(path: &Path, m: &Manifest) -> Result<()> {
     };
     for (i, graph) in m.graphs.iter().enumerate() {
         let field = format!("graphs.{}", graph.name);
+        if graph.inputs[0].spatial_shape.len() != 3 {
+            let found = format!("{:?}", graph.inputs[0].spatial_shape);
+            return fail(field + ".inputs.spatial_shape", "three axes (z, y, x)", found);
+        }
         if graph.inputs[0].channel_def != ["fixed", "moving"] {
             let found = format!("{:?}", graph.inputs[0].channel_def);
             return fail(field + ".inputs.channel_def", "[\"fixed\", \"moving\"]", found);

@@ -32,7 +32,9 @@ pub struct Manifest {
     /// Figures the model card explains, by name.
     #[serde(default)]
     pub eval_metrics: std::collections::BTreeMap<String, f64>,
-    pub grid: GridSpec,
+    /// How volumes are laid on the package's grid; packages for frames have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grid: Option<GridSpec>,
     #[serde(default)]
     pub preprocess: Vec<Step>,
     /// In the order they run.

@@ -73,9 +73,9 @@ pub fn register(
     check_3d("fixed image", &fixed.geometry)?;
     check_3d("moving image", &moving.geometry)?;
     let package = session.package();
-    let spec = &package.manifest.grid;
+    let (spec, size) = package.grid()?;
     let steps = &package.manifest.preprocess;
-    let grid = spec.lay_on(package.grid_size(), &fixed.geometry);
+    let grid = spec.lay_on(size, &fixed.geometry);
     let (initial, on_grid) = timed(probe, Stage::Preprocess, || {
         session.install(|| {
             let initial = match options.init {
