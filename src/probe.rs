@@ -15,11 +15,13 @@ pub enum Stage {
     Compose,
     Refine,
     Warp,
+    /// Overlap, distances, correlation and regularity are computed.
+    Measure,
     Write,
 }
 
 impl Stage {
-    pub const ALL: [Stage; 8] = [
+    pub const ALL: [Stage; 9] = [
         Stage::Load,
         Stage::Read,
         Stage::Preprocess,
@@ -27,6 +29,7 @@ impl Stage {
         Stage::Compose,
         Stage::Refine,
         Stage::Warp,
+        Stage::Measure,
         Stage::Write,
     ];
 
@@ -39,6 +42,7 @@ impl Stage {
             Stage::Compose => "compose",
             Stage::Refine => "refine",
             Stage::Warp => "warp",
+            Stage::Measure => "measure",
             Stage::Write => "write",
         }
     }

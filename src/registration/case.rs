@@ -193,14 +193,21 @@ pub fn register_case(
         let points: Option<Option<Vec<_>>> = points;
         Ok((inverse.ok_or_else(singular)?, points.map(|p| p.ok_or_else(singular)).transpose()?))
     })?;
-    if probe.cancelled() {
-        return Err(Error::Cancelled);
-    }
-    let measures = session.install(|| Measures::of_field(&registered, case, &inverse));
-    let mut result =
-        CaseResult { measures, registered, before, warped, inverse, warped_labels, warped_points };
-    session.install(|| result.compare(case, session))?;
-    Ok(result)
+    timed(probe, Stage::Measure, || {
+        session.install(|| {
+            let mut result = CaseResult {
+                measures: Measures::of_field(&registered, case, &inverse),
+                registered,
+                before,
+                warped,
+                inverse,
+                warped_labels,
+                warped_points,
+            };
+            result.compare(case, session)?;
+            Ok(result)
+        })
+    })
 }
 
 impl Measures {
