@@ -18,9 +18,10 @@ struct Command {
 
 fn options(folder: &Path, more: &[&str]) -> Options {
     let (run, out) = (folder.join("run"), folder.join("made"));
-    let given = ["x", "--name", "tiny", "--license", "MIT", "--run"].map(String::from);
+    let given = ["x", "--name", "tiny", "--run"].map(String::from);
     let paths = [run, "--out".into(), out].map(|p| p.to_string_lossy().into_owned());
-    let more = more.iter().map(ToString::to_string);
+    let license = if more.contains(&"--license") { &[][..] } else { &["--license", "MIT"] };
+    let more = more.iter().chain(license).map(ToString::to_string);
     Command::parse_from(given.into_iter().chain(paths).chain(more)).options
 }
 
@@ -33,7 +34,7 @@ fn run(folder: &Path) {
     let mut trainer = Trainer::new(recipe, data.labels.clone(), Device::Cpu);
     for _ in 0..2 {
         let mut record = trainer.step(&data).unwrap();
-        record.validation = trainer.validate(&data);
+        record.validation = trainer.validate(&data).unwrap();
         trainer.state.history.push(record);
     }
     std::fs::create_dir(folder.join("run")).unwrap();
@@ -48,28 +49,50 @@ fn a_package_is_whole_or_absent() {
     let error = |more: &[&str]| export(&options(folder.path(), more)).unwrap_err().to_string();
     let outside = Options { name: "../tiny".into(), ..options(folder.path(), &[]) };
     assert!(export(&outside).unwrap_err().to_string().contains("--name"));
-    assert!(error(&["--best"]).contains("best.safetensors"));
+    assert!(error(&["--best"]).contains("nothing was validated"));
     let report = folder.path().join("report.json");
     std::fs::write(&report, r#"{"model": "other", "n": 3}"#).unwrap();
-    assert!(error(&["--metrics", &report.to_string_lossy()]).contains("\"other\""));
+    let path = report.to_string_lossy().into_owned();
+    let metrics = ["--metrics", &path, "--metrics-source", "val, 3 pairs"];
+    assert!(error(&metrics).contains("\"other\""));
+    std::fs::write(&report, r#"{"model": "tiny", "n": 2, "failed": [{"case": 3}]}"#).unwrap();
+    assert!(error(&metrics).contains("failed"));
     assert!(!made.exists());
 
     let figures = r#"{"model": "tiny", "n": 3, "threads": 1, "total_ms_median": 9.5,
         "x": {"2": 0.5}, "failed": []}"#;
     std::fs::write(&report, figures).unwrap();
-    export(&options(folder.path(), &["--metrics", &report.to_string_lossy()])).unwrap();
+    let url = ["--source-url", "https://example.org/data"];
+    let terms = ["--license", "CC-BY-SA-4.0", "--attribution", "Made by A. Changed: trained on"];
+    let more = [metrics.as_slice(), &url, &terms].concat();
+    export(&options(folder.path(), &more)).unwrap();
     let package = Package::load(&made).unwrap();
     let names: Vec<&str> = package.manifest.graphs.iter().map(|g| g.name.as_str()).collect();
     assert_eq!(names, ["affine", "flow1", "flow2"]);
     assert_eq!(package.grid_size(), [32, 16, 16]);
-    let metrics = [("n".to_string(), 3.0), ("x_2".to_string(), 0.5)];
-    assert_eq!(package.manifest.eval_metrics, BTreeMap::from(metrics));
+    let figures = [("n".to_string(), 3.0), ("x_2".to_string(), 0.5)];
+    assert_eq!(package.manifest.eval_metrics, BTreeMap::from(figures));
     assert!(Session::new(package, 1).unwrap().verify().unwrap() < TOLERANCE);
 
     let card = std::fs::read_to_string(made.join("README.md")).unwrap();
-    for part in ["--phantoms 2 \\\n", "--grid 32x16x16", "seeds 1000 to 1001", "under MIT", "| x_2"]
+    let uri = "https://creativecommons.org/licenses/by-sa/4.0/";
+    for part in
+        ["--phantoms 2 \\\n", "--grid 32x16x16", "seeds 1000 to 1001", "| x_2", "val, 3 pairs"]
+            .into_iter()
+            .chain([
+                "2 displacement stages",
+                "--validate-every 500",
+                "--max-steps 2",
+                "2 of 10000",
+                url[1],
+            ])
+            .chain([uri, "same licence", "without warranties"])
     {
         assert!(card.contains(part), "{part} is missing:\n{card}");
+    }
+    let notice = std::fs::read_to_string(made.join("LICENSE")).unwrap();
+    for part in [uri, "CC-BY-SA-4.0", "same licence", "without warranties", terms[3], url[1]] {
+        assert!(notice.contains(part), "{part} is missing:\n{notice}");
     }
     let table = std::fs::read_to_string(made.join("training.csv")).unwrap();
     let columns: Vec<usize> = table.lines().map(|l| l.split(',').count()).collect();
