@@ -1,4 +1,6 @@
 use clap::Parser;
+use intraop::image::Geometry;
+use intraop::{phantom, registration};
 
 use super::*;
 use crate::data::Data;
@@ -117,4 +119,58 @@ fn a_package_that_computes_something_else_is_refused() {
     let largest = expected[2].iter().fold(0f32, |m, v| m.max(v.abs()));
     expected[2][1] += 1e-3 * largest;
     assert!(verify(&made, &pair, &expected).unwrap_err().to_string().contains("flow2"));
+}
+
+/// What the runtime makes of the graphs, stage by stage, is what the student was trained to do.
+#[test]
+fn the_runtime_registers_as_the_student_does() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path());
+    let path = folder.path().join("run");
+    let mut trainer = Trainer::resume(&path, Device::Cpu).unwrap();
+    // Trained for two steps, it would move nothing that could be compared.
+    no_grad(|| {
+        for (name, weight) in &trainer.student.weights.0 {
+            if name.ends_with("head.weight") {
+                let _ = weight.shallow_clone().g_mul_scalar_(100.0);
+            }
+        }
+    });
+    trainer.save(&path).unwrap();
+    export(&options(folder.path(), &[])).unwrap();
+    let session = Session::new(Package::load(&folder.path().join("made")).unwrap(), 1).unwrap();
+
+    let size = [32, 16, 16];
+    let geometry = Geometry::new(size, [1.0; 3]);
+    let pair = phantom::pair(SEED, &phantom::Options { geometry, ..Default::default() });
+    let found = registration::register(
+        &session,
+        &pair.fixed,
+        &pair.moving,
+        &Default::default(),
+        &mut intraop::StageTimes::default(),
+    )
+    .unwrap();
+
+    let input = golden_pair(&session.package().manifest, size, SEED).unwrap();
+    let input = Tensor::from_slice(&input).reshape([1, 2, 16, 16, 32]);
+    let own = no_grad(|| {
+        let (fixed, moving) = (input.narrow(1, 0, 1), input.narrow(1, 1, 1));
+        let at = trainer.student.forward(&trainer.grid, &fixed, &moving).at;
+        let by = at - &trainer.grid.identity;
+        Vec::<f32>::try_from(by.permute([0, 2, 3, 4, 1]).contiguous().view([-1])).unwrap()
+    });
+    let (mut worst, mut moved) = (0f32, 0f32);
+    for (i, (own, found)) in own.chunks_exact(3).zip(&found.field.data).enumerate() {
+        let at = [i % 32, i / 32 % 16, i / 512];
+        // At the border the two look outside the grid in different ways.
+        if (0..3).all(|a| (4..size[a] - 4).contains(&at[a])) {
+            for a in 0..3 {
+                worst = worst.max((own[a] - found[a]).abs());
+                moved = moved.max(own[a].abs());
+            }
+        }
+    }
+    assert!(moved > 0.5, "{moved}");
+    assert!(worst < 1e-2, "{worst} of {moved}");
 }
