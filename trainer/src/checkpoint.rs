@@ -12,8 +12,8 @@ use crate::optimiser::Adam;
 use crate::recipe::Recipe;
 
 const STATE: &str = "checkpoint.json";
-/// The weights with the best validation so far.
-pub const BEST: &str = "best.safetensors";
+/// The best weights of runs from before their file was named after the step.
+const BEST: &str = "best.safetensors";
 
 /// Everything but the tensors.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -27,7 +27,15 @@ pub struct State {
     pub best: Option<f64>,
     #[serde(default)]
     pub effort: Effort,
+    /// File names of the images, sorted; empty of phantoms, and where not recorded.
+    #[serde(default)]
+    pub images: Vec<String>,
     tensors: String,
+    #[serde(default)]
+    best_tensors: Option<String>,
+    /// Files that no state names once this one is on disk.
+    #[serde(skip)]
+    outdated: Vec<String>,
 }
 
 /// What the training took, for the model card.
@@ -77,7 +85,10 @@ impl State {
             history: vec![],
             best: None,
             effort: Effort::default(),
+            images: vec![],
             tensors: String::new(),
+            best_tensors: None,
+            outdated: vec![],
         }
     }
 
@@ -104,6 +115,20 @@ impl State {
         }
     }
 
+    /// The file of the best weights, where anything was validated.
+    pub fn best_file(&self) -> Option<&str> {
+        self.best.map(|_| self.best_tensors.as_deref().unwrap_or(BEST))
+    }
+
+    /// Writes weights of a score as the best; [`write`](Self::write) must follow.
+    pub fn write_best(&mut self, folder: &Path, weights: &Weights, score: f64) -> Result<()> {
+        let name = format!("best-{}.safetensors", self.step);
+        write_tensors(&folder.join(&name), &weights.0)?;
+        self.outdated.extend(self.best_file().map(String::from));
+        (self.best, self.best_tensors) = (Some(score), Some(name));
+        Ok(())
+    }
+
     pub fn exists(folder: &Path) -> bool {
         folder.join(STATE).exists()
     }
@@ -122,7 +147,10 @@ impl State {
         std::fs::write(&partial, serde_json::to_string_pretty(self)?)?;
         std::fs::rename(&partial, folder.join(STATE))?;
         if !before.is_empty() && before != self.tensors {
-            std::fs::remove_file(folder.join(before)).ok();
+            self.outdated.push(before);
+        }
+        for name in self.outdated.drain(..) {
+            std::fs::remove_file(folder.join(name)).ok();
         }
         Ok(())
     }
@@ -145,7 +173,7 @@ impl State {
 }
 
 /// Writes beside the target and renames, so that no half-written file ever has the name.
-pub fn write_tensors(path: &Path, named: &[(String, Tensor)]) -> Result<()> {
+fn write_tensors(path: &Path, named: &[(String, Tensor)]) -> Result<()> {
     let on_cpu: Vec<(&str, Tensor)> = named
         .iter()
         .map(|(name, t)| (name.as_str(), t.detach().to_device(tch::Device::Cpu).contiguous()))

@@ -63,6 +63,8 @@ pub struct Data {
     pub labels: Vec<i32>,
     /// Only subjects 0 and 1, 2 and 3, … show the same anatomy and are registered to each other.
     pub matched: bool,
+    /// File names of the images, sorted; of phantoms none.
+    pub images: Vec<String>,
     pub grid: Grid,
 }
 
@@ -82,6 +84,8 @@ impl Data {
             recipe.holdout,
             images.len()
         );
+        let name = |path: &PathBuf| path.file_name().map(|n| n.to_string_lossy().into_owned());
+        let names = images.iter().filter_map(name).collect();
         Random::new(recipe.seed, u64::MAX - 1).shuffle(&mut images);
         let label_folder = folder.join("labels");
         let load = |path: &PathBuf| {
@@ -94,8 +98,9 @@ impl Data {
             lay(&volume, labels.as_ref(), &path.to_string_lossy(), recipe)
         };
         let laid = images.par_iter().map(load).collect::<Result<Vec<_>>>()?;
-        Data::new(&laid, recipe.holdout, false, recipe, device)
-            .with_context(|| folder.display().to_string())
+        let data = Data::new(&laid, recipe.holdout, false, recipe, device)
+            .with_context(|| folder.display().to_string())?;
+        Ok(Data { images: names, ..data })
     }
 
     /// Makes `pairs` phantom pairs to train on, and the recipe's number of others to keep aside.
@@ -148,7 +153,7 @@ impl Data {
         let mut subjects: Vec<Subject> = laid.iter().map(|l| l.subject(&labels, device)).collect();
         let train = subjects.split_off(held);
         let grid = Grid::new(recipe.grid.map(|n| n as i64), device);
-        Ok(Data { train, held: subjects, labels, matched, grid })
+        Ok(Data { train, held: subjects, labels, matched, images: vec![], grid })
     }
 
     /// Pairs of training subjects: [pairs, 1 + labels, D, H, W], fixed and moving.

@@ -34,7 +34,7 @@ fn task(state: &State, manifest: &Manifest) -> String {
     let [x, y, z] = recipe.grid;
     let affine = if recipe.no_affine { "" } else { "an affine stage and " };
     let flows = match recipe.cascades {
-        1 => "one displacement stage".into(),
+        1 => "1 displacement stage".into(),
         n => format!("{n} displacement stages"),
     };
     format!(
@@ -74,18 +74,65 @@ fn data(options: &Options, state: &State, manifest: &Manifest) -> String {
          - Terms of the data: {}.\n",
         known(effort.train, counted),
         known(effort.held, counted),
-        options.data_license.as_ref().unwrap_or(&options.license),
+        named(options.data_license.as_ref().unwrap_or(&options.license)),
     );
+    if let Some(url) = &options.source_url {
+        text += &format!("- Source: <{url}>\n");
+    }
     if !options.attribution.is_empty() {
         text += &format!("- Attribution: {}\n", sentence(&options.attribution));
     }
     text
 }
 
-fn licence(options: &Options, manifest: &Manifest) -> String {
-    let mut text = format!("The weights and this folder are offered under {}.", manifest.license);
+/// Where the licence of an SPDX id is, and whether adaptations must bear it too.
+fn creative_commons(id: &str) -> Option<(&'static str, bool)> {
+    match id {
+        "CC-BY-4.0" => Some(("https://creativecommons.org/licenses/by/4.0/", false)),
+        "CC-BY-SA-4.0" => Some(("https://creativecommons.org/licenses/by-sa/4.0/", true)),
+        _ => None,
+    }
+}
+
+/// The id, with the address of its text where that is known.
+fn named(id: &str) -> String {
+    creative_commons(id).map_or(id.into(), |(uri, _)| format!("{id} ({uri})"))
+}
+
+fn terms(manifest: &Manifest) -> String {
+    let license = &manifest.license;
+    let mut text = format!("The weights and this folder are offered under {}.\n", named(license));
+    if let Some((_, share_alike)) = creative_commons(license) {
+        if share_alike {
+            text += "Adaptations must be shared under the same licence.\n";
+        }
+        text += "Provided as is, without warranties.\n";
+    }
+    text
+}
+
+/// The notice that Creative Commons licences want to travel with the work; none for others.
+pub fn notice(options: &Options, manifest: &Manifest) -> Option<String> {
+    creative_commons(&manifest.license)?;
+    let mut text = format!("{} {}\n\n{}\n", manifest.name, manifest.version, terms(manifest));
     if !options.attribution.is_empty() {
-        text += " Who passes them on must keep the attribution above.";
+        text += &format!("Attribution: {}\n", sentence(&options.attribution));
+    }
+    text += &format!("Trained on: {}\n", sentence(&manifest.data_source));
+    let data = options.data_license.as_ref().unwrap_or(&options.license);
+    text += &format!("Terms of the data: {}.\n", named(data));
+    if let Some(url) = &options.source_url {
+        text += &format!("Source: {url}\n");
+    }
+    text += "Changed: the weights were computed from the data by training; the data themselves \
+             are not in this folder.\n";
+    Some(text)
+}
+
+fn licence(options: &Options, manifest: &Manifest) -> String {
+    let mut text = terms(manifest);
+    if !options.attribution.is_empty() {
+        text += "Who passes them on must keep the attribution above.\n";
     }
     text
 }
@@ -123,12 +170,20 @@ fn training(options: &Options, state: &State) -> String {
     if effort.threads > 0 {
         command += &format!(" \\\n    --threads {}", effort.threads);
     }
+    // Stopped early: the rate of learning still follows from --steps.
+    if state.step < recipe.steps {
+        command += &format!(" \\\n    --max-steps {}", state.step);
+    }
     let mut rows = vec![];
     let weights = match state.validated(true) {
-        Some((step, _)) if options.best => format!("; the weights are those of step {step}"),
-        _ => String::new(),
+        Some((step, _)) if options.best => format!("step {step}, the best validation"),
+        _ => format!("step {}, the last", state.step),
     };
-    rows.push(("steps", format!("{} of {}{weights}", state.step, recipe.steps)));
+    rows.push(("stopped at step", format!("{} of {}", state.step, recipe.steps)));
+    rows.push(("weights of", weights));
+    if let Some(every) = recipe.validate_every {
+        rows.push(("validated every", format!("{every} steps, and at the last of all")));
+    }
     rows.push(("minutes", known(format!("{:.0}", effort.minutes), effort.minutes > 0.0)));
     rows.push(("hardware", known(&effort.hardware, !effort.hardware.is_empty())));
     rows.push(("threads", known(effort.threads, effort.threads > 0)));
@@ -145,12 +200,12 @@ fn training(options: &Options, state: &State) -> String {
     format!(
         "| | |\n|---|---|\n{rows}\nMade by\n```\n{command} \\\n    --out RUN\n```\n\
          Runs that were stopped and resumed give what one run gives. Minimised was the sum of\n{}\n\
-         ![Loss and Dice over steps](training.svg)\n\nThe same as a table: `training.csv`.\n",
-        losses(recipe)
+         ![The course of the training](training.svg)\n\nThe same as a table: `training.csv`.\n",
+        losses(recipe, !state.labels.is_empty())
     )
 }
 
-fn losses(recipe: &Recipe) -> String {
+fn losses(recipe: &Recipe, labels: bool) -> String {
     let similarity = match recipe.loss {
         Loss::Pearson => "1 − Pearson correlation of fixed and warped image",
         Loss::LocalNcc => "1 − mean squared correlation in windows of 9×9×9 voxels",
@@ -158,7 +213,9 @@ fn losses(recipe: &Recipe) -> String {
     let mut terms = vec![(1.0, similarity.to_owned())];
     terms.push((recipe.intermediate, "the same after every stage but the last".into()));
     terms.push((recipe.smooth, "mean squared gradient of each stage's displacement".into()));
-    terms.push((recipe.dice, "1 − soft Dice of fixed and warped labels".into()));
+    if labels {
+        terms.push((recipe.dice, "1 − soft Dice of fixed and warped labels".into()));
+    }
     terms.push((recipe.fold, "mean of max(0, 0.05 − det J) of the displacement".into()));
     if !recipe.no_affine {
         terms.push((0.1, "how far the affine map is from a rotation".into()));
@@ -179,8 +236,10 @@ fn figures(options: &Options, manifest: &Manifest) -> String {
     if manifest.eval_metrics.is_empty() {
         return "Not validated.".into();
     }
-    let origin = match options.metrics {
-        Some(_) => format!("`intraop evaluate --model {}`, its report.json:", manifest.name),
+    let origin = match &options.metrics_source {
+        Some(source) => {
+            format!("By `intraop evaluate --model {}`: {}", manifest.name, sentence(source))
+        }
         None => "On the subjects kept aside while training, on the package's grid:".into(),
     };
     let rows: String = manifest

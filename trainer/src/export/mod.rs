@@ -16,7 +16,7 @@ use intraop::package::{
 use serde_json::Value;
 use tch::{Device, Tensor, no_grad};
 
-use crate::checkpoint::{BEST, State};
+use crate::checkpoint::State;
 use crate::data::FIRST_SEED;
 use crate::nets::Student;
 use crate::onnx;
@@ -30,6 +30,7 @@ const SAMPLES: usize = 1000;
 const TOLERANCE: f64 = 1e-4;
 const ENGINE: &str = "libtorch 2.11.0 (tch 0.24.0)";
 const GOLDEN: &str = "golden.json";
+const LICENSE: &str = "LICENSE";
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
@@ -63,6 +64,9 @@ pub struct Options {
     /// What was trained on: name, origin, split; needed unless that was phantoms
     #[arg(long)]
     data_source: Option<String>,
+    /// Where the data can be had
+    #[arg(long, value_name = "URL")]
+    source_url: Option<String>,
     #[arg(long, default_value = "Research and engineering. Not a medical device.")]
     intended_use: String,
     /// As in DICOM: MR, CT, US
@@ -70,8 +74,11 @@ pub struct Options {
     modality: String,
     /// report.json of `intraop evaluate` with this model; without it the card has the figures
     /// of the subjects kept aside
-    #[arg(long, value_name = "JSON")]
+    #[arg(long, value_name = "JSON", requires = "metrics_source")]
     metrics: Option<PathBuf>,
+    /// What --metrics was measured on and how: split, number of pairs, command
+    #[arg(long, value_name = "TEXT", requires = "metrics")]
+    metrics_source: Option<String>,
 }
 
 /// One graph in every form.
@@ -96,9 +103,12 @@ pub fn export(options: &Options) -> Result<()> {
     ensure!(!out.exists(), "{}: there already; remove it, or choose another --out", out.display());
     let mut trainer = Trainer::resume(&options.run, Device::Cpu)?;
     if options.best {
-        let path = options.run.join(BEST);
+        let name = trainer.state.best_file().with_context(|| {
+            format!("--best: {}: nothing was validated; leave it out", options.run.display())
+        })?;
+        let path = options.run.join(name);
         let tensors = Tensor::read_safetensors(&path)
-            .with_context(|| format!("{}: no best weights (nothing validated?)", path.display()))?;
+            .with_context(|| format!("{}: cannot be read", path.display()))?;
         trainer.student.weights.fill(&tensors)?;
     }
     let size = trainer.state.recipe.grid;
@@ -123,6 +133,9 @@ pub fn export(options: &Options) -> Result<()> {
     write("training.svg", history::svg(&trainer.state.history).as_bytes())?;
     let card = card::text(options, &trainer.state, &manifest, &stages);
     write("README.md", card.as_bytes())?;
+    if let Some(notice) = card::notice(options, &manifest) {
+        write(LICENSE, notice.as_bytes())?;
+    }
 
     let worst = verify(folder.path(), &pair, &expected)?;
     // The folder is no longer where its guard looks for it, so the guard removes nothing.
@@ -288,6 +301,12 @@ fn reported(path: &Path, name: &str) -> Result<BTreeMap<String, f64>> {
         "{}: expected a report of the model {name}, found one of {model:?}",
         path.display()
     );
+    let failed = report.get("failed").and_then(Value::as_array);
+    ensure!(
+        failed.is_some_and(Vec::is_empty),
+        "{}: expected a report without failed pairs; see its \"failed\", and evaluate again",
+        path.display()
+    );
     // Times and threads tell of the machine, not of the model.
     let of_model = |name: &str| name != "threads" && !name.contains("_ms");
     let mut figures = BTreeMap::new();
@@ -303,16 +322,15 @@ fn reported(path: &Path, name: &str) -> Result<BTreeMap<String, f64>> {
 /// The last, or the best, validation on the subjects kept aside.
 fn held(state: &State, best: bool) -> BTreeMap<String, f64> {
     let Some((step, v)) = state.validated(best) else { return BTreeMap::new() };
-    BTreeMap::from(
-        [
-            ("holdout_step", step as f64),
-            ("holdout_loss", v.loss),
-            ("holdout_dice_before", v.dice_before),
-            ("holdout_dice", v.dice_after),
-            ("holdout_folding_percent", v.folding_percent),
-        ]
-        .map(|(name, value)| (name.to_owned(), value)),
-    )
+    let mut figures = vec![
+        ("holdout_step", step as f64),
+        ("holdout_loss", v.loss),
+        ("holdout_folding_percent", v.folding_percent),
+    ];
+    if !state.labels.is_empty() {
+        figures.extend([("holdout_dice_before", v.dice_before), ("holdout_dice", v.dice_after)]);
+    }
+    figures.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 #[cfg(test)]

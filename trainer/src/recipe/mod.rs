@@ -79,6 +79,10 @@ pub struct Recipe {
     /// Subjects (with --phantoms: further pairs) kept aside to validate on
     #[arg(long, default_value_t = 8)]
     pub holdout: usize,
+    /// Steps between validations on the subjects kept aside, which decide the best weights
+    #[arg(long, default_value = "500")]
+    #[serde(default)]
+    pub validate_every: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -116,6 +120,7 @@ impl Recipe {
             ("--fold", self.fold, WEIGHT),
             ("--augment", self.augment, 0.0..=1.0),
             ("--phantoms", self.phantoms.unwrap_or(1) as f64, 1.0..=1e6),
+            ("--validate-every", self.validate_every.unwrap_or(1) as f64, least(1.0)),
         ] {
             let (low, high) = (range.start(), range.end());
             ensure!(range.contains(&value), "{option}: expected {low} to {high}, found {value}");
@@ -270,6 +275,7 @@ mod tests {
             ("--augment", "1.5"),
             ("--holdout", "1"),
             ("--phantoms", "0"),
+            ("--validate-every", "0"),
         ] {
             let (recipe, _) = parse(&format!("{option} {value}"));
             let error = recipe.check().unwrap_err().to_string();
@@ -286,6 +292,6 @@ mod tests {
             "fold": 20.0, "augment": 0.7, "holdout": 8}"#;
         let recipe: Recipe = serde_json::from_str(old).unwrap();
         let same = "--cascades 2 --seed 1 --steps 9000 --dice 1 --fold 20 --augment 0.7";
-        assert_eq!(recipe, parse(same).0);
+        assert_eq!(recipe, Recipe { validate_every: None, ..parse(same).0 });
     }
 }

@@ -10,7 +10,7 @@ use tch::{Device, Kind, Tensor, no_grad};
 
 use super::{Loss, Recipe};
 use crate::augment::Augment;
-use crate::checkpoint::{BEST, Record, State, Validation, write_tensors};
+use crate::checkpoint::{Record, State, Validation};
 use crate::data::{Data, Subject};
 use crate::loss;
 use crate::nets::{Registration, Student, affine_matrix};
@@ -21,7 +21,7 @@ use crate::warp::Grid;
 /// Pairs of one validation.
 const VALIDATION_PAIRS: usize = 24;
 
-/// How a run goes, without influence on what the weights become.
+/// How a run goes: when it stops, what it says and saves. No step depends on it.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Run {
     /// Folder for checkpoints and the log
@@ -39,9 +39,6 @@ pub struct Run {
     /// Minutes between checkpoints
     #[arg(long, default_value_t = 5.0)]
     pub checkpoint_minutes: f64,
-    /// Steps between validations on the subjects kept aside
-    #[arg(long, default_value_t = 500)]
-    pub validate_every: u64,
     /// Steps between lines of the log
     #[arg(long, default_value_t = 100)]
     pub log_every: u64,
@@ -51,11 +48,7 @@ impl Run {
     /// # Errors
     /// Names the option whose value makes no sense.
     pub fn check(&self) -> Result<()> {
-        for (option, every) in
-            [("--validate-every", self.validate_every), ("--log-every", self.log_every)]
-        {
-            ensure!(every > 0, "{option}: expected at least 1, found 0");
-        }
+        ensure!(self.log_every > 0, "--log-every: expected at least 1, found 0");
         for (option, minutes) in [
             ("--max-minutes", self.max_minutes.unwrap_or(0.0)),
             ("--checkpoint-minutes", self.checkpoint_minutes),
@@ -121,14 +114,17 @@ impl Trainer {
         let record = terms.record(recipe, step, gradient, rate);
         ensure!(
             record.loss.is_finite() && gradient.is_finite(),
-            "step {step}: the loss is not finite; continue from the last checkpoint with a lower --lr"
+            "step {step}: the loss is not finite; start again with another --out and a lower --lr"
         );
         self.state.step = step;
         Ok(record)
     }
 
     /// The mean over fixed pairs of subjects kept aside; `None` where there are none.
-    pub fn validate(&self, data: &Data) -> Option<Validation> {
+    ///
+    /// # Errors
+    /// A loss that is not finite: no score can be compared with it.
+    pub fn validate(&self, data: &Data) -> Result<Option<Validation>> {
         let pairs = data.held_pairs(VALIDATION_PAIRS);
         let n = pairs.len() as f64;
         let mut sum = Validation::default();
@@ -139,12 +135,18 @@ impl Trainer {
             sum.dice_after += one.dice_after;
             sum.folding_percent += one.folding_percent;
         }
-        (n > 0.0).then(|| Validation {
+        ensure!(
+            sum.loss.is_finite(),
+            "step {}: the loss of the validation is not finite; start again with another --out \
+             and a lower --lr",
+            self.state.step
+        );
+        Ok((n > 0.0).then(|| Validation {
             loss: sum.loss / n,
             dice_before: sum.dice_before / n,
             dice_after: sum.dice_after / n,
             folding_percent: sum.folding_percent / n,
-        })
+        }))
     }
 
     fn validate_pair(&self, fixed: &Subject, moving: &Subject, labels: usize) -> Validation {
@@ -264,7 +266,7 @@ fn folding_percent(at: &Tensor) -> f64 {
 
 /// Trains until the recipe's last step or the run's last minute.
 pub fn train(trainer: &mut Trainer, data: &Data, run: &Run) -> Result<()> {
-    let steps = trainer.state.recipe.steps;
+    let Recipe { steps, validate_every, .. } = trainer.state.recipe;
     let began = Instant::now();
     let minutes = |m: f64| Duration::from_secs_f64(m * 60.0);
     let first = trainer.state.step;
@@ -291,12 +293,12 @@ pub fn train(trainer: &mut Trainer, data: &Data, run: &Run) -> Result<()> {
         let step = trainer.state.step;
         bar.inc(1);
         let mut due = false;
-        let validate = step.is_multiple_of(run.validate_every) || step == steps;
+        let validate = validate_every.is_some_and(|n| step.is_multiple_of(n)) || step == steps;
         if step.is_multiple_of(run.log_every) || validate {
             let mut record = mean(&since_log);
             since_log.clear();
             if validate {
-                record.validation = trainer.validate(data);
+                record.validation = trainer.validate(data)?;
             }
             let best = keep_best(trainer, &record, &run.out)?;
             bar.set_message(format!("loss {:.4}", record.loss));
@@ -338,8 +340,7 @@ fn keep_best(trainer: &mut Trainer, record: &Record, out: &Path) -> Result<bool>
     let score = trainer.state.score(validation);
     let best = trainer.state.best.is_none_or(|best| score > best);
     if best {
-        trainer.state.best = Some(score);
-        write_tensors(&out.join(BEST), &trainer.student.weights.0)?;
+        trainer.state.write_best(out, &trainer.student.weights, score)?;
     }
     Ok(best)
 }
@@ -388,10 +389,13 @@ pub fn start(
     }
     // The first start of a script that always says --resume is a new run.
     let (mut trainer, data) = if found {
-        let trainer = Trainer::resume(&run.out, device)?;
-        let recipe = &trainer.state.recipe;
+        let mut trainer = Trainer::resume(&run.out, device)?;
+        let recipe = &mut trainer.state.recipe;
+        // Older checkpoints do not know it.
+        recipe.validate_every = recipe.validate_every.or(asked.validate_every);
         recipe.check_same(asked, given)?;
         let data = data(recipe, folder, device)?;
+        check_images(&trainer.state.images, &data.images)?;
         ensure!(
             data.labels == trainer.state.labels,
             "the data's labels {:?} are not those of the checkpoint, {:?}",
@@ -414,6 +418,7 @@ pub fn start(
     let effort = &mut trainer.state.effort;
     (effort.train, effort.held) = (data.train.len(), data.held.len());
     (effort.hardware, effort.threads) = (hardware(device), tch::get_num_threads() as usize);
+    trainer.state.images.clone_from(&data.images);
     train(&mut trainer, &data, run)
 }
 
@@ -424,6 +429,25 @@ fn data(recipe: &Recipe, folder: Option<&Path>, device: Device) -> Result<Data> 
         (None, None) => bail!("expected --data FOLDER or --phantoms PAIRS, found neither"),
         (Some(_), Some(_)) => bail!("expected --data or --phantoms, found both"),
     }
+}
+
+/// A run goes on with the images it began with, where the checkpoint knows them.
+fn check_images(began: &[String], found: &[String]) -> Result<()> {
+    if began.is_empty() {
+        return Ok(());
+    }
+    let differ = (0..began.len().max(found.len())).find(|i| began.get(*i) != found.get(*i));
+    if let Some(i) = differ {
+        let name = |names: &[String]| names.get(i).map_or("no more".into(), |n| format!("{n:?}"));
+        bail!(
+            "--data: not the images that the run began with: expected {} as number {}, found {}; \
+             give the same folder, or another --out",
+            name(began),
+            i + 1,
+            name(found)
+        );
+    }
+    Ok(())
 }
 
 /// The processor's name, and the GPU where one is used.

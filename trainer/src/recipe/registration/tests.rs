@@ -30,7 +30,7 @@ fn blobs(count: usize) -> Data {
     };
     let mut train: Vec<Subject> = (0..count).map(subject).collect();
     let held = train.split_off(count - 3);
-    Data { train, held, labels: vec![4], matched: false, grid }
+    Data { train, held, labels: vec![4], matched: false, images: vec![], grid }
 }
 
 #[test]
@@ -64,13 +64,76 @@ fn training_registers_what_it_has_not_seen() {
     let data = blobs(12);
     let recipe = recipe("--lr 3e-3 --steps 120 --warm-up 10 --smooth 0.1 --loss pearson");
     let mut trainer = Trainer::new(recipe, data.labels.clone(), Device::Cpu);
-    let before = trainer.validate(&data).unwrap();
+    let before = trainer.validate(&data).unwrap().unwrap();
     // Tiny last layers: an untrained student leaves images almost where they are.
     assert!((before.dice_after - before.dice_before).abs() < 0.02, "{before:?}");
     for _ in 0..120 {
         trainer.step(&data).unwrap();
     }
-    let after = trainer.validate(&data).unwrap();
+    let after = trainer.validate(&data).unwrap().unwrap();
     assert!(after.loss < 0.8 * before.loss, "{before:?} {after:?}");
     assert!(after.dice_after > before.dice_before + 0.1, "{before:?} {after:?}");
+}
+
+#[test]
+fn only_the_best_weights_of_the_checkpoint_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut trainer = Trainer::new(recipe(""), vec![], Device::Cpu);
+    let mut files = |step: u64, score: f64| {
+        trainer.state.step = step;
+        trainer.state.write_best(folder.path(), &trainer.student.weights, score).unwrap();
+        let named = State::read(folder.path()).ok().and_then(|s| s.best_file().map(String::from));
+        // Until the new state is on disk, what the old one names must be there.
+        assert!(named.is_none_or(|name| folder.path().join(name).exists()));
+        trainer.save(folder.path()).unwrap();
+        let entries = std::fs::read_dir(folder.path()).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    let expected = |step: u64| {
+        [
+            format!("best-{step}.safetensors"),
+            "checkpoint.json".into(),
+            format!("step-{step}.safetensors"),
+        ]
+    };
+    assert_eq!(files(1, 0.5), expected(1));
+    assert_eq!(files(3, 0.7), expected(3));
+
+    // A checkpoint from before the file was named after the step.
+    let path = folder.path().join("checkpoint.json");
+    let mut json: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    for name in ["best_tensors", "images"] {
+        json.as_object_mut().unwrap().remove(name).unwrap();
+    }
+    json["recipe"].as_object_mut().unwrap().remove("validate_every").unwrap();
+    std::fs::write(&path, json.to_string()).unwrap();
+    assert_eq!(State::read(folder.path()).unwrap().best_file(), Some("best.safetensors"));
+}
+
+#[test]
+fn other_images_are_refused_by_name() {
+    let names = |text: &str| text.split_whitespace().map(String::from).collect::<Vec<_>>();
+    let check = |began: &str, found: &str| check_images(&names(began), &names(found));
+    check("", "a b").unwrap();
+    check("a b", "a b").unwrap();
+    for (found, named) in [("a c", "\"c\""), ("a", "no more"), ("a b c", "\"c\"")] {
+        let error = check("a b", found).unwrap_err().to_string();
+        assert!(error.contains(named), "{error}");
+    }
+}
+
+#[test]
+fn a_validation_that_is_not_finite_is_an_error() {
+    let data = blobs(5);
+    let trainer = Trainer::new(recipe(""), data.labels.clone(), Device::Cpu);
+    no_grad(|| {
+        for (_, weight) in &trainer.student.weights.0 {
+            let _ = weight.shallow_clone().fill_(f64::NAN);
+        }
+    });
+    assert!(trainer.validate(&data).unwrap_err().to_string().contains("not finite"));
 }
