@@ -282,7 +282,7 @@ fn manifest(options: &Options, state: &State, stages: &[Stage]) -> Result<Manife
             Some(path) => reported(path, &options.name)?,
             None => held(state, options.best),
         },
-        grid: recipe.grid_spec(),
+        grid: Some(recipe.grid_spec()),
         preprocess: recipe.preprocess(),
         graphs: stages.iter().map(|s| s.graph.clone()).collect(),
         golden: intraop::package::Golden { file: GOLDEN.into(), sha256: String::new() },

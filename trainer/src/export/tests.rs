@@ -71,7 +71,7 @@ fn a_package_is_whole_or_absent() {
     let package = Package::load(&made).unwrap();
     let names: Vec<&str> = package.manifest.graphs.iter().map(|g| g.name.as_str()).collect();
     assert_eq!(names, ["affine", "flow1", "flow2"]);
-    assert_eq!(package.grid_size(), [32, 16, 16]);
+    assert_eq!(package.grid().unwrap().1, [32, 16, 16]);
     let figures = [("n".to_string(), 3.0), ("x_2".to_string(), 0.5)];
     assert_eq!(package.manifest.eval_metrics, BTreeMap::from(figures));
     assert!(Session::new(package, 1).unwrap().verify().unwrap() < TOLERANCE);
