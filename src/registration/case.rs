@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Inverse, Options, Registered, invert, invert_point, register, warp};
 use crate::engine::{Session, simd_level};
-use crate::image::{LabelMap, Volume};
+use crate::image::{Affine, LabelMap, Volume};
 use crate::metrics;
 use crate::package::Precision;
 use crate::probe::{Probe, Stage, StageTimes, timed};
@@ -249,42 +249,54 @@ impl CaseResult {
             covered_before.iter().zip(&covered_after).map(|(a, b)| *a && *b).collect();
         let ncc = |image: &Volume| metrics::ncc(&case.fixed.data, &image.data, Some(&both));
         self.measures.ncc = BeforeAfter { before: ncc(&self.before), after: ncc(&self.warped) };
-        if let (Some(fixed), Some(moving), Some(after)) =
-            (&case.fixed_labels, &case.moving_labels, &self.warped_labels)
-        {
-            let before = warp::warp_labels_affine(moving, &self.registered.initial, onto);
-            let (dice_before, dice_after) =
-                (metrics::dice(fixed, &before)?, metrics::dice(fixed, after)?);
-            let jaccard = |labels: &LabelMap| {
-                metrics::jaccard(fixed, labels).map(|per_label| metrics::mean(&per_label))
-            };
-            self.measures.jaccard =
-                Some(BeforeAfter { before: jaccard(&before)?, after: jaccard(after)? });
-            self.measures.hd95_mm = Some(BeforeAfter {
-                before: metrics::hd95(fixed, &before)?,
-                after: metrics::hd95(fixed, after)?,
-            });
-            self.measures.dice = Some(Dice {
-                mean_before: metrics::mean(&dice_before),
-                mean_after: metrics::mean(&dice_after),
-                before: dice_before,
-                after: dice_after,
-            });
-        }
-        if let (Some(fixed), Some(moving), Some(carried)) =
-            (&case.fixed_points, &case.moving_points, &self.warped_points)
-        {
-            // `register` refuses a singular --init, so the initial alignment has an inverse.
-            let back =
-                self.registered.initial.inverse().unwrap_or(crate::image::Affine::identity());
-            let aligned: Vec<[f64; 3]> =
-                moving.iter().map(|p| back.apply((*p).into()).into()).collect();
-            self.measures.tre_mm = Some(BeforeAfter {
-                before: metrics::landmark_errors(fixed, &aligned)?.mean,
-                after: metrics::landmark_errors(fixed, carried)?.mean,
-            });
-        }
+        self.compare_labels(case)?;
+        self.compare_points(case)?;
         self.warn(session, percent(&covered_before));
+        Ok(())
+    }
+
+    fn compare_labels(&mut self, case: &Case) -> Result<()> {
+        let (Some(fixed), Some(moving), Some(after)) =
+            (&case.fixed_labels, &case.moving_labels, &self.warped_labels)
+        else {
+            return Ok(());
+        };
+        let before =
+            &warp::warp_labels_affine(moving, &self.registered.initial, &case.fixed.geometry);
+        let jaccard = |labels: &LabelMap| {
+            metrics::jaccard(fixed, labels).map(|per_label| metrics::mean(&per_label))
+        };
+        let (dice_before, dice_after) =
+            (metrics::dice(fixed, before)?, metrics::dice(fixed, after)?);
+        let measures = &mut self.measures;
+        measures.jaccard = Some(BeforeAfter { before: jaccard(before)?, after: jaccard(after)? });
+        measures.hd95_mm = Some(BeforeAfter {
+            before: metrics::hd95(fixed, before)?,
+            after: metrics::hd95(fixed, after)?,
+        });
+        measures.dice = Some(Dice {
+            mean_before: metrics::mean(&dice_before),
+            mean_after: metrics::mean(&dice_after),
+            before: dice_before,
+            after: dice_after,
+        });
+        Ok(())
+    }
+
+    fn compare_points(&mut self, case: &Case) -> Result<()> {
+        let (Some(fixed), Some(moving), Some(carried)) =
+            (&case.fixed_points, &case.moving_points, &self.warped_points)
+        else {
+            return Ok(());
+        };
+        // `register` refuses a singular --init, so the initial alignment has an inverse.
+        let back = self.registered.initial.inverse().unwrap_or(Affine::identity());
+        let aligned: Vec<[f64; 3]> =
+            moving.iter().map(|p| back.apply((*p).into()).into()).collect();
+        self.measures.tre_mm = Some(BeforeAfter {
+            before: metrics::landmark_errors(fixed, &aligned)?.mean,
+            after: metrics::landmark_errors(fixed, carried)?.mean,
+        });
         Ok(())
     }
 

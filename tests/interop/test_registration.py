@@ -161,18 +161,28 @@ def test_inverse_field_and_points(registered, intraop, tmp_path):
     inverse = sitk.ReadImage(str(out / "inverse_field.nii.gz"), sitk.sitkVectorFloat64)
     # A transform takes its field's pixels away, hence the copy.
     forward = sitk.DisplacementFieldTransform(sitk.Image(field))
-    back = sitk.DisplacementFieldTransform(inverse)
+    back = sitk.DisplacementFieldTransform(sitk.Image(inverse))
     middle = np.array(field.GetSize()) / 2
     fixed_points = [
         field.TransformContinuousIndexToPhysicalPoint((middle + offset).tolist())
         for offset in np.random.default_rng(3).uniform(-0.2, 0.2, (20, 3)) * field.GetSize()
     ]
     moving_points = [forward.TransformPoint(p) for p in fixed_points]
+    # At its own voxels the inverse is exact up to the iteration's tolerance, but where the field
+    # has a kink the iteration may end before (its residual is in the report): one in twenty…
+    nearest = [inverse.TransformPhysicalPointToIndex(q) for q in moving_points]
+    voxels = [inverse.TransformIndexToPhysicalPoint(i) for i in nearest]
+    errors = [
+        np.linalg.norm(np.subtract(forward.TransformPoint(back.TransformPoint(q)), q))
+        for q in voxels
+    ]
+    assert np.mean(np.greater(errors, 0.01)) <= 0.05, errors
+    # … and between them as good as interpolating it is.
     errors = [
         np.linalg.norm(np.subtract(back.TransformPoint(q), p))
         for p, q in zip(fixed_points, moving_points)
     ]
-    assert np.mean(errors) < 0.1, errors
+    assert np.mean(errors) < 0.2 * max(field.GetSpacing()), errors
     for name, points in [("fixed", fixed_points), ("moving", moving_points)]:
         rows = "\n".join(",".join(f"{v:.6f}" for v in p) for p in points)
         (tmp_path / f"{name}.csv").write_text(f"x,y,z\n{rows}\n")
