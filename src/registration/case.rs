@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Inverse, Options, Registered, invert, invert_point, register, warp};
 use crate::engine::{Session, simd_level};
-use crate::image::{Affine, LabelMap, Volume};
+use crate::image::{Affine, Field, LabelMap, Volume};
 use crate::metrics;
 use crate::package::Precision;
 use crate::probe::{Probe, Stage, StageTimes, timed};
@@ -195,8 +195,9 @@ pub fn register_case(
     })?;
     timed(probe, Stage::Measure, || {
         session.install(|| {
+            let covered = warp::covered(&registered.field, onto, &case.moving.geometry);
             let mut result = CaseResult {
-                measures: Measures::of_field(&registered, case, &inverse),
+                measures: Measures::of_field(&registered.field, &inverse, &covered),
                 registered,
                 before,
                 warped,
@@ -204,24 +205,24 @@ pub fn register_case(
                 warped_labels,
                 warped_points,
             };
-            result.compare(case, session)?;
+            result.compare(case, session, &covered)?;
             Ok(result)
         })
     })
 }
 
 impl Measures {
-    fn of_field(registered: &Registered, case: &Case, inverse: &Inverse) -> Measures {
-        let field = &registered.field;
-        let covered = warp::covered(field, &case.fixed.geometry, &case.moving.geometry);
+    /// What the transform alone tells; `covered` says which voxels of the field's grid map inside
+    /// the moving image.
+    fn of_field(field: &Field, inverse: &Inverse, covered: &[bool]) -> Measures {
         let regularity = metrics::regularity(field);
         Measures {
             ncc: BeforeAfter { before: None, after: None },
-            coverage_percent: percent(&covered),
+            coverage_percent: percent(covered),
             folding_percent: regularity.folding_percent,
             sd_log_jacobian: regularity.sd_log_jacobian,
             max_displacement_mm: metrics::max_displacement_mm(field),
-            inverse_consistency_mm: inverse.consistency_mm(field, &covered),
+            inverse_consistency_mm: inverse.consistency_mm(field, covered),
             inverse_residual_mean_mm: inverse.residual_mean_mm,
             inverse_residual_max_mm: inverse.residual_max_mm,
             dice: None,
@@ -240,13 +241,11 @@ fn percent(mask: &[bool]) -> f64 {
 
 impl CaseResult {
     /// Fills in what needs the images, labels and points.
-    fn compare(&mut self, case: &Case, session: &Session) -> Result<()> {
+    fn compare(&mut self, case: &Case, session: &Session, covered: &[bool]) -> Result<()> {
         let onto = &case.fixed.geometry;
         let moving = &case.moving.geometry;
         let covered_before = warp::covered_affine(onto, moving, &self.registered.initial);
-        let covered_after = warp::covered(&self.registered.field, onto, moving);
-        let both: Vec<bool> =
-            covered_before.iter().zip(&covered_after).map(|(a, b)| *a && *b).collect();
+        let both: Vec<bool> = covered_before.iter().zip(covered).map(|(a, b)| *a && *b).collect();
         let ncc = |image: &Volume| metrics::ncc(&case.fixed.data, &image.data, Some(&both));
         self.measures.ncc = BeforeAfter { before: ncc(&self.before), after: ncc(&self.warped) };
         self.compare_labels(case)?;
