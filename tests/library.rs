@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use intraop::engine::Session;
+use intraop::engine::{Session, SessionOptions};
 use intraop::registration::{Init, Options, register};
 use intraop::{Error, Probe, Stage, package, phantom};
 
@@ -32,7 +32,7 @@ impl Probe for Watcher {
 }
 
 fn session() -> Session {
-    Session::new(package::find("demo").unwrap(), 2).unwrap()
+    Session::new(package::find("demo").unwrap(), SessionOptions::with_threads(2)).unwrap()
 }
 
 #[test]

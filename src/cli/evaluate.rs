@@ -52,7 +52,7 @@ impl Evaluate {
         stages(&session, &options)?;
         let outcomes = self.outcomes(rows, &session, &options, &output)?;
         let model = &session.package().manifest.name;
-        let summary = summarise(model, session.threads(), &outcomes);
+        let summary = summarise(model, &session, &outcomes);
         io::write_atomically(&output.path("report.json"), |w| {
             writeln!(w, "{}", to_json(&summary))
         })?;

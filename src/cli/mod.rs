@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 
-use crate::engine::Session;
+use crate::engine::{Session, SessionOptions};
 use crate::probe::{Probe, Stage, StageTimes, timed};
 use crate::registration::{Init, Options};
 use crate::{Error, Result, package};
@@ -126,18 +126,38 @@ impl Probe for Watch {
 /// Options of everything that runs a model.
 #[derive(clap::Args)]
 struct Run {
-    /// Threads to use for everything [default: all cores]
+    /// Threads to use for everything [default: all cores, or as many as --cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// Pin the threads to these cores, in turn
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    cores: Vec<usize>,
+    /// Vector instructions: scalar, avx2, avxvnni, avx512, vnni, neon or dotprod, where the
+    /// CPU has them [default: the widest]
+    #[arg(long, value_name = "LEVEL")]
+    simd: Option<String>,
 }
 
 impl Run {
+    fn options(&self) -> Result<SessionOptions> {
+        let mut options = SessionOptions { cores: self.cores.clone(), ..Default::default() };
+        if let Some(simd) = &self.simd {
+            options.simd = simd.parse()?;
+        }
+        if !self.cores.is_empty() {
+            options.threads = self.cores.len();
+        }
+        if let Some(threads) = self.threads {
+            options.threads = usize::from(threads);
+        }
+        Ok(options)
+    }
+
     /// Finds and compiles the model and proves it by its golden case.
     fn session(&self, model: &str, probe: &mut Watch) -> Result<Session> {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let options = self.options()?;
         timed(probe, Stage::Load, || {
-            let session =
-                Session::new(package::find(model)?, self.threads.map_or_else(cores, usize::from))?;
+            let session = Session::new(package::find(model)?, options)?;
             session.verify()?;
             Ok(session)
         })

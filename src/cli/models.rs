@@ -2,7 +2,7 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use crate::Result;
-use crate::engine::Session;
+use crate::engine::{Session, SessionOptions};
 use crate::package::{self, Manifest};
 
 use super::{say, to_json};
@@ -126,6 +126,6 @@ fn describe(m: &Manifest) -> String {
 fn verify(model: &str) -> Result<()> {
     let package = package::find(model)?;
     let name = package.manifest.name.clone();
-    let difference = Session::new(package, 1)?.verify()?;
+    let difference = Session::new(package, SessionOptions::with_threads(1))?.verify()?;
     say(&format!("{name}: hashes, graphs and golden case are right (difference {difference:.1e})"))
 }

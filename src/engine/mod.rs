@@ -1,15 +1,44 @@
 //! From a package to something that runs: ONNX → tract → [`Session`].
 
 mod graph;
+mod simd;
+mod threads;
 
 use std::sync::Arc;
 
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use rayon::ThreadPool;
 use tract_linalg::multithread::{Executor, multithread_tract_scope};
 
 use crate::package::{GoldenCase, Package, golden_pair};
 use crate::{Error, Result};
 use graph::CompiledGraph;
+
+pub use simd::{Level, Simd};
+
+/// What a session may use of the machine.
+#[derive(Debug, Clone)]
+pub struct SessionOptions {
+    /// 1 to 1024.
+    pub threads: usize,
+    /// CPU numbers to pin the threads to, in turn; empty leaves them to the system.
+    pub cores: Vec<usize>,
+    pub simd: Simd,
+}
+
+impl Default for SessionOptions {
+    /// As many threads as the machine has cores, the widest vectors, no pinning.
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        SessionOptions { threads, cores: Vec::new(), simd: Simd::detect() }
+    }
+}
+
+impl SessionOptions {
+    /// The default with another number of threads.
+    pub fn with_threads(threads: usize) -> Self {
+        SessionOptions { threads, ..SessionOptions::default() }
+    }
+}
 
 /// A package compiled for this CPU with a fixed number of threads. Every computation of the
 /// pipelines runs in the session's own pool, so `threads` bounds them all.
@@ -17,31 +46,20 @@ pub struct Session {
     package: Package,
     graphs: Vec<CompiledGraph>,
     pool: Arc<ThreadPool>,
-    threads: usize,
+    options: SessionOptions,
 }
 
 impl Session {
     /// Compiles every graph of the package.
     ///
     /// # Errors
-    /// [`Error::Option`] for 0 threads, [`Error::Engine`] and [`Error::Package`] for graphs that
-    /// cannot run or are not what the manifest says.
-    pub fn new(package: Package, threads: usize) -> Result<Self> {
-        if !(1..=1024).contains(&threads) {
-            return Err(Error::Option {
-                option: "--threads".into(),
-                expected: "1 to 1024".into(),
-                found: threads.to_string(),
-            });
-        }
-        let pool = ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|n| format!("intraop-{n}"))
-            .build()
-            .map_err(|e| Error::Engine { graph: "-".into(), problem: e.to_string() })?;
+    /// [`Error::Option`] for 0 threads or cores that cannot be had, [`Error::Engine`] and
+    /// [`Error::Package`] for graphs that cannot run or are not what the manifest says.
+    pub fn new(package: Package, options: SessionOptions) -> Result<Self> {
+        let pool = threads::pool(options.threads, &options.cores)?;
         let graphs = package.manifest.graphs.iter();
         let graphs = graphs.map(|g| CompiledGraph::new(&package, g)).collect::<Result<_>>()?;
-        Ok(Session { package, graphs, pool: Arc::new(pool), threads })
+        Ok(Session { package, graphs, pool: Arc::new(pool), options })
     }
 
     pub fn package(&self) -> &Package {
@@ -49,7 +67,11 @@ impl Session {
     }
 
     pub fn threads(&self) -> usize {
-        self.threads
+        self.options.threads
+    }
+
+    pub fn simd(&self) -> Simd {
+        self.options.simd
     }
 
     /// Runs a closure on the session's threads.
@@ -67,7 +89,7 @@ impl Session {
     /// If `input` has not the manifest's number of elements.
     pub fn run(&self, graph: usize, input: &[f32]) -> Result<Vec<Vec<f32>>> {
         // tract's `Executor::multithread(1)` would use every core (sonos/tract#2894).
-        let executor = match self.threads {
+        let executor = match self.options.threads {
             1 => Executor::SingleThread,
             _ => Executor::MultiThread(self.pool.clone()),
         };
@@ -120,19 +142,4 @@ impl Session {
         })?;
         Ok(golden.difference(output))
     }
-}
-
-/// The widest SIMD level that this CPU offers; the engine's kernels take what they have of it.
-pub fn simd_level() -> &'static str {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if std::arch::is_x86_feature_detected!("avx512f") {
-            return "avx512";
-        }
-        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
-        {
-            return "avx2";
-        }
-    }
-    if cfg!(target_arch = "aarch64") { "neon" } else { "scalar" }
 }

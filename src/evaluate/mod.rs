@@ -10,6 +10,7 @@ use serde::Serialize;
 
 pub use cases::{CaseRow, read_cases};
 
+use crate::engine::Session;
 use crate::registration::Report;
 
 /// One row of `per_case.csv`: a pair's report, or why there is none.
@@ -52,7 +53,7 @@ pub struct Failure {
 }
 
 /// Sums up the outcomes of a run.
-pub fn summarise(model: &str, threads: usize, outcomes: &[Outcome]) -> Summary {
+pub fn summarise(model: &str, session: &Session, outcomes: &[Outcome]) -> Summary {
     let reports: Vec<&Report> = outcomes.iter().filter_map(|o| o.result.as_ref().ok()).collect();
     let each = |figure: &dyn Fn(&Report) -> Option<f64>| -> Vec<f64> {
         reports.iter().filter_map(|r| figure(r)).collect()
@@ -83,8 +84,8 @@ pub fn summarise(model: &str, threads: usize, outcomes: &[Outcome]) -> Summary {
         ncc_after_mean: mean(&each(&|r| r.measures.ncc.after)),
         infer_ms_median: median(each(&|r| r.stages_ms.get("infer").copied())),
         total_ms_median: median(each(&|r| r.stages_ms.get("total").copied())),
-        threads,
-        simd: crate::engine::simd_level(),
+        threads: session.threads(),
+        simd: session.simd().level().name(),
         failed: outcomes.iter().filter_map(failure).collect(),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{Inverse, Options, Registered, invert, invert_point, register, warp};
-use crate::engine::{Session, simd_level};
+use crate::engine::Session;
 use crate::image::{Affine, Field, LabelMap, Volume};
 use crate::metrics;
 use crate::package::Precision;
@@ -112,7 +112,7 @@ impl Report {
         Report {
             model: manifest.name.clone(),
             precision: manifest.precision,
-            simd: simd_level(),
+            simd: session.simd().level().name(),
             threads: session.threads(),
             stages_ms,
             peak_rss_mib: peak_rss_mib(),

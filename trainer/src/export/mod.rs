@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use intraop::engine::Session;
+use intraop::engine::{Session, SessionOptions};
 use intraop::package::{
     Dtype, GoldenCase, GoldenOutput, Graph, Head, HeadKind, Input, MANIFEST, Manifest, Package,
     Precision, SCHEMA, Task, Units, golden_pair, sha256,
@@ -240,7 +240,7 @@ fn golden(stages: &[Stage], expected: &[Vec<f32>]) -> GoldenCase {
 /// Loads the package as any user would, and compares every number of every output; gives the
 /// largest difference as a share of its output's largest value.
 fn verify(folder: &Path, pair: &[f32], expected: &[Vec<f32>]) -> Result<f64> {
-    let session = Session::new(Package::load(folder)?, 1)?;
+    let session = Session::new(Package::load(folder)?, SessionOptions::with_threads(1))?;
     let mut worst = session.verify()?;
     for (number, values) in expected.iter().enumerate() {
         let found = session.run(number, pair)?;

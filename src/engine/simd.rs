@@ -1,0 +1,153 @@
+//! Which vector instructions the kernels use.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::{Error, Result};
+
+/// A set of vector instructions that kernels are written for. The narrower comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// Plain Rust: the oracle of every other level.
+    Scalar,
+    /// x86-64: AVX2 and FMA.
+    Avx2,
+    /// x86-64: AVX2 and the 256-bit int8 dot product.
+    AvxVnni,
+    /// x86-64: AVX-512 F, BW, DQ, VL.
+    Avx512,
+    /// x86-64: AVX-512 and its int8 dot product.
+    Vnni,
+    /// aarch64: the baseline vectors.
+    Neon,
+    /// aarch64: NEON and the int8 dot product.
+    DotProd,
+}
+
+impl Level {
+    pub const ALL: [Level; 7] = [
+        Level::Scalar,
+        Level::Avx2,
+        Level::AvxVnni,
+        Level::Avx512,
+        Level::Vnni,
+        Level::Neon,
+        Level::DotProd,
+    ];
+
+    /// As `--simd` and the reports write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::Scalar => "scalar",
+            Level::Avx2 => "avx2",
+            Level::AvxVnni => "avxvnni",
+            Level::Avx512 => "avx512",
+            Level::Vnni => "vnni",
+            Level::Neon => "neon",
+            Level::DotProd => "dotprod",
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn on_this_cpu(self) -> bool {
+        use std::arch::is_x86_feature_detected as has;
+        let avx2 = has!("avx2") && has!("fma");
+        let avx512 = avx2
+            && has!("avx512f")
+            && has!("avx512bw")
+            && has!("avx512dq")
+            && has!("avx512vl");
+        match self {
+            Level::Scalar => true,
+            Level::Avx2 => avx2,
+            Level::AvxVnni => avx2 && has!("avxvnni"),
+            Level::Avx512 => avx512,
+            Level::Vnni => avx512 && has!("avx512vnni"),
+            Level::Neon | Level::DotProd => false,
+        }
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    fn on_this_cpu(self) -> bool {
+        use std::arch::is_aarch64_feature_detected as has;
+        match self {
+            Level::Scalar => true,
+            Level::Neon => has!("neon"),
+            Level::DotProd => has!("neon") && has!("dotprod"),
+            _ => false,
+        }
+    }
+
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    fn on_this_cpu(self) -> bool {
+        self == Level::Scalar
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A [`Level`] that this CPU has. Kernels take this, not a `Level`: whoever holds one has
+/// asked the CPU, which is what makes calling a kernel safe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Simd(Level);
+
+impl Simd {
+    pub const SCALAR: Simd = Simd(Level::Scalar);
+
+    /// The widest level of this CPU.
+    pub fn detect() -> Simd {
+        Simd::all().pop().unwrap_or(Simd::SCALAR)
+    }
+
+    /// Every level of this CPU, [`Level::Scalar`] first.
+    pub fn all() -> Vec<Simd> {
+        Level::ALL.into_iter().filter(|l| l.on_this_cpu()).map(Simd).collect()
+    }
+
+    pub fn level(self) -> Level {
+        self.0
+    }
+}
+
+impl fmt::Display for Simd {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// # Errors
+/// [`Error::Option`] for a level that this CPU has not, naming those it has.
+impl FromStr for Simd {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Simd> {
+        Simd::all().into_iter().find(|s| s.0.name() == name).ok_or_else(|| {
+            let names: Vec<_> = Simd::all().iter().map(|s| s.0.name()).collect();
+            Error::Option {
+                option: "--simd".into(),
+                expected: format!("one of this CPU's levels: {}", names.join(", ")),
+                found: name.into(),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back_and_strangers_refused() {
+        for simd in Simd::all() {
+            assert_eq!(simd.to_string().parse::<Simd>().unwrap(), simd);
+        }
+        assert_eq!(Simd::all()[0], Simd::SCALAR);
+        let foreign = if cfg!(target_arch = "x86_64") { "neon" } else { "avx2" };
+        let message = foreign.parse::<Simd>().unwrap_err().to_string();
+        assert!(message.contains("scalar") && message.contains(foreign), "{message}");
+    }
+}
