@@ -1,18 +1,18 @@
 //! From a package to something that runs: ONNX → tract → [`Session`].
 
-mod graph;
+mod network;
+mod package;
 mod simd;
 mod threads;
 
 use std::sync::Arc;
 
 use rayon::ThreadPool;
-use tract_linalg::multithread::{Executor, multithread_tract_scope};
 
 use crate::package::{GoldenCase, Package, golden_pair};
 use crate::{Error, Result};
-use graph::CompiledGraph;
 
+pub use network::{Network, TensorInfo};
 pub use simd::{Level, Simd};
 
 /// What a session may use of the machine.
@@ -44,7 +44,7 @@ impl SessionOptions {
 /// pipelines runs in the session's own pool, so `threads` bounds them all.
 pub struct Session {
     package: Package,
-    graphs: Vec<CompiledGraph>,
+    graphs: Vec<Network>,
     pool: Arc<ThreadPool>,
     options: SessionOptions,
 }
@@ -58,7 +58,8 @@ impl Session {
     pub fn new(package: Package, options: SessionOptions) -> Result<Self> {
         let pool = threads::pool(options.threads, &options.cores)?;
         let graphs = package.manifest.graphs.iter();
-        let graphs = graphs.map(|g| CompiledGraph::new(&package, g)).collect::<Result<_>>()?;
+        let graphs =
+            graphs.map(|g| package::compile(&package, g, options.simd)).collect::<Result<_>>()?;
         Ok(Session { package, graphs, pool: Arc::new(pool), options })
     }
 
@@ -79,21 +80,16 @@ impl Session {
         self.pool.install(work)
     }
 
-    /// Runs graph number `graph` of the manifest on its input tensor, in memory order; gives one
-    /// tensor per head.
+    /// Runs graph number `graph` of the manifest on its input tensor, in memory order; fills one
+    /// tensor per head. The vectors of `outputs` are reused.
     ///
     /// # Errors
     /// [`Error::Engine`] when the engine fails.
     ///
     /// # Panics
     /// If `input` has not the manifest's number of elements.
-    pub fn run(&self, graph: usize, input: &[f32]) -> Result<Vec<Vec<f32>>> {
-        // tract's `Executor::multithread(1)` would use every core (sonos/tract#2894).
-        let executor = match self.options.threads {
-            1 => Executor::SingleThread,
-            _ => Executor::MultiThread(self.pool.clone()),
-        };
-        self.install(|| multithread_tract_scope(executor, || self.graphs[graph].run(input)))
+    pub fn run(&self, graph: usize, input: &[f32], outputs: &mut Vec<Vec<f32>>) -> Result<()> {
+        self.install(|| self.graphs[graph].run(&[input], outputs))
     }
 
     /// Runs the package's golden case and returns the largest difference found, as a share of
@@ -107,9 +103,9 @@ impl Session {
         let case = self.package.golden()?;
         let (_, size) = self.package.grid()?;
         let input = golden_pair(manifest, size, case.phantom_seed)?;
-        let mut worst = 0.0f64;
+        let (mut worst, mut outputs) = (0.0f64, Vec::new());
         for (index, graph) in manifest.graphs.iter().enumerate() {
-            let outputs = self.run(index, &input)?;
+            self.run(index, &input, &mut outputs)?;
             for (head, output) in graph.heads.iter().zip(&outputs) {
                 let difference = self.difference(&case, &graph.name, &head.name, output)?;
                 if difference > case.tolerance {

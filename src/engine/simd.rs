@@ -52,11 +52,8 @@ impl Level {
     fn on_this_cpu(self) -> bool {
         use std::arch::is_x86_feature_detected as has;
         let avx2 = has!("avx2") && has!("fma");
-        let avx512 = avx2
-            && has!("avx512f")
-            && has!("avx512bw")
-            && has!("avx512dq")
-            && has!("avx512vl");
+        let avx512 =
+            avx2 && has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl");
         match self {
             Level::Scalar => true,
             Level::Avx2 => avx2,

@@ -29,6 +29,7 @@ pub(super) fn run(
     let size = fixed.geometry.size;
     let mut cascade = Cascade { affine: Affine::identity(), deformation: None };
     let mut input = [fixed.data.as_slice(), moving.data.as_slice()].concat();
+    let mut outputs = Vec::new();
     for (done, &stage) in stages.iter().enumerate() {
         if done > 0 {
             timed(probe, Stage::Warp, || {
@@ -37,12 +38,12 @@ pub(super) fn run(
                 Ok(())
             })?;
         }
-        let output = timed(probe, Stage::Infer, || Ok(session.run(stage, &input)?.swap_remove(0)))?;
+        timed(probe, Stage::Infer, || session.run(stage, &input, &mut outputs))?;
         let head = &session.package().manifest.graphs[stage].heads[0];
         timed(probe, Stage::Compose, || {
             session.install(|| match head.kind {
-                HeadKind::Affine => cascade.affine = affine(&output, size),
-                _ => cascade.compose(flow(&output, &head.channel_def, size)),
+                HeadKind::Affine => cascade.affine = affine(&outputs[0], size),
+                _ => cascade.compose(flow(&outputs[0], &head.channel_def, size)),
             });
             Ok(())
         })?;
