@@ -1,5 +1,6 @@
 //! From a package to something that runs: ONNX → tract → [`Session`].
 
+mod kernels;
 mod network;
 mod package;
 mod simd;

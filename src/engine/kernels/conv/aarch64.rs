@@ -1,0 +1,196 @@
+//! aarch64: NEON, and its int8 dot product.
+
+use std::arch::aarch64::*;
+use std::arch::asm;
+
+use super::body::{self, F32Vectors, I8Vectors};
+use super::{F32Kernel, F32Tile, I8Kernel, I8Tile, Tiles};
+
+/// 4 lanes.
+struct Neon;
+/// 4 lanes, int8 by the dot product.
+struct DotProd;
+
+#[inline(always)]
+unsafe fn activate(v: float32x4_t, slope: f32, max: f32) -> float32x4_t {
+    unsafe {
+        let v = vbslq_f32(vcltzq_f32(v), vmulq_n_f32(v, slope), v);
+        vminq_f32(v, vdupq_n_f32(max))
+    }
+}
+
+#[inline(always)]
+unsafe fn store_f32(v: float32x4_t, to: *mut f32, channels: usize) {
+    unsafe {
+        if channels >= 4 {
+            vst1q_f32(to, v);
+        } else {
+            let values: [f32; 4] = std::mem::transmute(v);
+            std::ptr::copy_nonoverlapping(values.as_ptr(), to, channels);
+        }
+    }
+}
+
+impl F32Vectors for Neon {
+    const LANES: usize = 4;
+    type V = float32x4_t;
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> float32x4_t {
+        unsafe { vld1q_f32(from) }
+    }
+    #[inline(always)]
+    unsafe fn splat(from: *const f32) -> float32x4_t {
+        unsafe { vld1q_dup_f32(from) }
+    }
+    #[inline(always)]
+    unsafe fn fma(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
+        unsafe { vfmaq_f32(c, a, b) }
+    }
+    #[inline(always)]
+    unsafe fn finish(v: float32x4_t, t: &F32Tile, to: *mut f32, channels: usize) {
+        unsafe {
+            let v = activate(v, t.activation.negative_slope, t.activation.max);
+            store_f32(v, to, channels);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn value(sum: int32x4_t, t: &I8Tile, n: usize) -> float32x4_t {
+    unsafe {
+        let scale = vld1q_f32(t.scale.add(4 * n));
+        let bias = vld1q_f32(t.bias.add(4 * n));
+        // Not fused: the same rounding as on every other architecture.
+        let v = vaddq_f32(vmulq_f32(vcvtq_f32_s32(sum), scale), bias);
+        activate(v, t.activation.negative_slope, t.activation.max)
+    }
+}
+
+#[inline(always)]
+unsafe fn store_bytes(v: float32x4_t, to: *mut u8, zero: i32, channels: usize) {
+    unsafe {
+        let q = vqaddq_s32(vcvtnq_s32_f32(v), vdupq_n_s32(zero));
+        let q16 = vqmovn_s32(q);
+        let q8 = vqmovn_s16(vcombine_s16(q16, q16));
+        let bytes: [u8; 8] = std::mem::transmute(q8);
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, channels.min(4));
+    }
+}
+
+macro_rules! four_lanes {
+    ($level:ident, $sum:ty, $init:expr, $dot:expr, $total:expr) => {
+        impl I8Vectors for $level {
+            const LANES: usize = 4;
+            type Sum = $sum;
+            type Weights = int8x16_t;
+            type Bytes = int8x16_t;
+            #[inline(always)]
+            unsafe fn init(from: *const i32) -> $sum {
+                unsafe { $init(vld1q_s32(from)) }
+            }
+            #[inline(always)]
+            unsafe fn weights(from: *const i8) -> int8x16_t {
+                unsafe { vld1q_s8(from) }
+            }
+            #[inline(always)]
+            unsafe fn splat(from: *const u8) -> int8x16_t {
+                unsafe { vreinterpretq_s8_s32(vld1q_dup_s32(from.cast())) }
+            }
+            #[inline(always)]
+            unsafe fn dot(sum: $sum, a: int8x16_t, w: int8x16_t) -> $sum {
+                unsafe { $dot(sum, a, w) }
+            }
+            #[inline(always)]
+            unsafe fn finish_f32(s: $sum, t: &I8Tile, n: usize, to: *mut f32, channels: usize) {
+                unsafe { store_f32(value($total(s), t, n), to, channels) }
+            }
+            #[inline(always)]
+            unsafe fn finish_stored(
+                s: $sum,
+                t: &I8Tile,
+                n: usize,
+                to: *mut u8,
+                zero: i32,
+                channels: usize,
+            ) {
+                unsafe { store_bytes(value($total(s), t, n), to, zero, channels) }
+            }
+        }
+    };
+}
+
+/// Each output channel's sum in two halves: channels 0 0 1 1 and 2 2 3 3.
+type Halves = (int32x4_t, int32x4_t);
+
+#[inline(always)]
+unsafe fn halves(sum: int32x4_t) -> Halves {
+    unsafe {
+        let zero = vdupq_n_s32(0);
+        (vzip1q_s32(sum, zero), vzip2q_s32(sum, zero))
+    }
+}
+
+/// Products in i16, which |w| ≤ 127 keeps in range, added pairwise into i32.
+#[inline(always)]
+unsafe fn dot_neon(sum: Halves, a: int8x16_t, w: int8x16_t) -> Halves {
+    unsafe {
+        let low = vmull_s8(vget_low_s8(a), vget_low_s8(w));
+        let high = vmull_high_s8(a, w);
+        (vpadalq_s16(sum.0, low), vpadalq_s16(sum.1, high))
+    }
+}
+
+#[inline(always)]
+unsafe fn total(sum: Halves) -> int32x4_t {
+    unsafe { vpaddq_s32(sum.0, sum.1) }
+}
+
+/// The intrinsic is not stable yet.
+#[inline(always)]
+unsafe fn dot_prod(mut sum: int32x4_t, a: int8x16_t, w: int8x16_t) -> int32x4_t {
+    unsafe {
+        asm!(
+            "sdot {sum:v}.4s, {w:v}.16b, {a:v}.16b",
+            sum = inout(vreg) sum, w = in(vreg) w, a = in(vreg) a,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    sum
+}
+
+#[inline(always)]
+unsafe fn same(sum: int32x4_t) -> int32x4_t {
+    sum
+}
+
+four_lanes!(Neon, Halves, halves, dot_neon, total);
+four_lanes!(DotProd, int32x4_t, same, dot_prod, same);
+
+/// Wrappers that switch the instructions on, and the table of all tile shapes.
+macro_rules! tiles {
+    ($table:ident, $i8:ident, $features:literal,
+     f32 $($n:literal: [$($m:literal)*]),*; i8 $($n8:literal: [$($m8:literal)*]),*) => {
+        pub const $table: Tiles = {
+            #[target_feature(enable = $features)]
+            unsafe fn f32_tile<const M: usize, const N: usize>(t: &F32Tile) {
+                unsafe { body::f32_tile::<Neon, M, N>(t) }
+            }
+            #[target_feature(enable = $features)]
+            unsafe fn i8_tile<const M: usize, const N: usize>(t: &I8Tile) {
+                unsafe { body::i8_tile::<$i8, M, N>(t) }
+            }
+            Tiles {
+                lanes: 4,
+                f32: &[$(&[$(f32_tile::<$m, $n> as F32Kernel),*]),*],
+                i8: &[$(&[$(i8_tile::<$m8, $n8> as I8Kernel),*]),*],
+            }
+        };
+    };
+}
+
+tiles!(NEON, Neon, "neon",
+    f32 1: [1 2 3 4 5 6 7 8], 2: [1 2 3 4 5 6 7 8], 3: [1 2 3 4 5 6 7 8], 4: [1 2 3 4 5 6];
+    i8 1: [1 2 3 4 5 6 7 8], 2: [1 2 3 4 5 6], 3: [1 2 3 4], 4: [1 2 3]);
+tiles!(DOT_PROD, DotProd, "neon,dotprod",
+    f32 1: [1 2 3 4 5 6 7 8], 2: [1 2 3 4 5 6 7 8], 3: [1 2 3 4 5 6 7 8], 4: [1 2 3 4 5 6];
+    i8 1: [1 2 3 4 5 6 7 8], 2: [1 2 3 4 5 6 7 8], 3: [1 2 3 4 5 6 7 8], 4: [1 2 3 4 5 6]);

@@ -1,0 +1,131 @@
+//! One tile of a convolution: M neighbouring positions of one output row × N vectors of output
+//! channels, all of it in registers.
+//!
+//! The input is channels-last, so the values that one row of the kernel touches are contiguous:
+//! a *segment*. A tile is a matrix product whose left rows are windows of the input, `step`
+//! apart, never copied together (no im2col). Strides, transposed convolutions (one
+//! stride-phase at a time), groups and dilations differ only in the segments.
+//!
+//! `body.rs` holds the loops, written once against a small set of vector operations; each
+//! architecture's file provides those. [`scalar`] is the oracle.
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+mod body;
+pub mod scalar;
+#[cfg(test)]
+mod tests;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use crate::engine::{Level, Simd};
+
+/// What follows the sum: `y = min(v < 0 ? negative_slope · v : v, max)`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Activation {
+    pub negative_slope: f32,
+    pub max: f32,
+}
+
+impl Activation {
+    pub const NONE: Activation = Activation { negative_slope: 1.0, max: f32::INFINITY };
+
+    #[inline(always)]
+    pub fn apply(self, v: f32) -> f32 {
+        let v = if v < 0.0 { v * self.negative_slope } else { v };
+        if v > self.max { self.max } else { v }
+    }
+}
+
+/// An f32 tile. Pointers are to the first position; weights are `[segment][k][N · lanes]`.
+#[derive(Clone, Copy)]
+pub struct F32Tile<'a> {
+    pub input: *const f32,
+    /// Elements from one position's window to the next one's.
+    pub step: usize,
+    /// Where each segment starts, in elements from the window's start.
+    pub segments: &'a [isize],
+    /// Elements per segment.
+    pub length: usize,
+    pub weights: *const f32,
+    /// `[N · lanes]`.
+    pub bias: *const f32,
+    pub output: *mut f32,
+    /// Elements from one position's outputs to the next one's.
+    pub output_step: usize,
+    /// Output channels to store, at most N · lanes.
+    pub channels: usize,
+    pub activation: Activation,
+}
+
+/// Activations are stored as `q ^ OFFSET`: x86 multiplies unsigned by signed bytes, so there
+/// a byte holds q + 128.
+pub const OFFSET: u8 = if cfg!(target_arch = "x86_64") { 0x80 } else { 0 };
+
+/// What [`OFFSET`] adds to every product's left factor.
+pub const OFFSET_VALUE: i32 = OFFSET as i32;
+
+/// An int8 tile: `v = (init + Σ stored · w) · scale + bias`, then the activation.
+#[derive(Clone, Copy)]
+pub struct I8Tile<'a> {
+    /// Stored bytes.
+    pub input: *const u8,
+    /// Bytes from one position's window to the next one's.
+    pub step: usize,
+    pub segments: &'a [isize],
+    /// Groups of 4 bytes per segment; weights that fill up the last group are 0.
+    pub length: usize,
+    /// `[segment][group][N · lanes][4]`.
+    pub weights: *const i8,
+    /// `[N · lanes]` each: i32 bias minus what zero point and [`OFFSET`] add; then in f32.
+    pub init: *const i32,
+    pub scale: *const f32,
+    pub bias: *const f32,
+    pub output: I8Output,
+    pub output_step: usize,
+    pub channels: usize,
+    pub activation: Activation,
+}
+
+#[derive(Clone, Copy)]
+pub enum I8Output {
+    /// v as it is.
+    F32(*mut f32),
+    /// `q = clamp(round(v) + zero)`, rounding half to even, stored; `scale` and `bias` are in
+    /// units of the output's scale.
+    Stored { data: *mut u8, zero: i32 },
+}
+
+/// The function for M positions × N vectors.
+pub type F32Kernel = unsafe fn(&F32Tile);
+pub type I8Kernel = unsafe fn(&I8Tile);
+
+/// The tiles that one SIMD level offers.
+#[derive(Clone, Copy)]
+pub struct Tiles {
+    /// Output channels per vector, for both number formats.
+    pub lanes: usize,
+    /// `f32[n − 1][m − 1]`.
+    pub f32: &'static [&'static [F32Kernel]],
+    pub i8: &'static [&'static [I8Kernel]],
+}
+
+impl Tiles {
+    pub fn new(simd: Simd) -> Tiles {
+        match simd.level() {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => x86::AVX2,
+            #[cfg(target_arch = "x86_64")]
+            Level::AvxVnni => x86::AVX_VNNI,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => x86::AVX512,
+            #[cfg(target_arch = "x86_64")]
+            Level::Vnni => x86::VNNI,
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => aarch64::NEON,
+            #[cfg(target_arch = "aarch64")]
+            Level::DotProd => aarch64::DOT_PROD,
+            _ => scalar::TILES,
+        }
+    }
+}

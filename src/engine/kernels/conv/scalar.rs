@@ -1,0 +1,96 @@
+//! The oracle: what every level computes, in plain Rust.
+
+use super::{F32Kernel, F32Tile, I8Kernel, I8Output, I8Tile, OFFSET, Tiles};
+
+const LANES: usize = 4;
+
+pub const TILES: Tiles = Tiles {
+    lanes: LANES,
+    f32: &[
+        &[f32_tile::<1, 1>, f32_tile::<2, 1>, f32_tile::<3, 1>, f32_tile::<4, 1>] as &[F32Kernel]
+    ],
+    i8: &[&[i8_tile::<1, 1>, i8_tile::<2, 1>, i8_tile::<3, 1>, i8_tile::<4, 1>] as &[I8Kernel]],
+};
+
+/// # Safety
+/// Every element that the tile names lies inside memory that the caller owns.
+pub unsafe fn f32_tile<const M: usize, const N: usize>(t: &F32Tile) {
+    // SAFETY: see above; weights and bias hold N · LANES values per step.
+    unsafe { f32_positions(t, M, N * LANES) }
+}
+
+/// # Safety
+/// As [`f32_tile`].
+pub unsafe fn i8_tile<const M: usize, const N: usize>(t: &I8Tile) {
+    // SAFETY: see above.
+    unsafe { i8_positions(t, M, N * LANES) }
+}
+
+/// `width` is the number of channels that the weights hold per step.
+///
+/// # Safety
+/// As [`f32_tile`].
+pub unsafe fn f32_positions(t: &F32Tile, positions: usize, width: usize) {
+    for m in 0..positions {
+        for c in 0..t.channels {
+            let mut sum = 0.0f32;
+            for (s, segment) in t.segments.iter().enumerate() {
+                for k in 0..t.length {
+                    // SAFETY: inside the segment, and inside the packed weights.
+                    unsafe {
+                        let a = *t.input.add(m * t.step).offset(*segment).add(k);
+                        sum += a * *t.weights.add((s * t.length + k) * width + c);
+                    }
+                }
+            }
+            // SAFETY: c < channels ≤ width.
+            unsafe {
+                let v = t.activation.apply(sum + *t.bias.add(c));
+                *t.output.add(m * t.output_step + c) = v;
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`f32_tile`].
+pub unsafe fn i8_positions(t: &I8Tile, positions: usize, width: usize) {
+    for m in 0..positions {
+        for c in 0..t.channels {
+            // SAFETY: inside the segments and the packed tables.
+            let v = unsafe {
+                let mut sum = *t.init.add(c);
+                for (s, segment) in t.segments.iter().enumerate() {
+                    for k in 0..t.length * 4 {
+                        let a = *t.input.add(m * t.step).offset(*segment).add(k);
+                        let step = s * t.length + k / 4;
+                        let w = *t.weights.add((step * width + c) * 4 + k % 4);
+                        sum = sum.wrapping_add(stored_value(a) * i32::from(w));
+                    }
+                }
+                t.activation.apply(sum as f32 * *t.scale.add(c) + *t.bias.add(c))
+            };
+            let at = m * t.output_step + c;
+            // SAFETY: c < channels.
+            unsafe {
+                match t.output {
+                    I8Output::F32(data) => *data.add(at) = v,
+                    I8Output::Stored { data, zero } => *data.add(at) = quantised(v, zero),
+                }
+            }
+        }
+    }
+}
+
+/// The left factor as the hardware sees it.
+fn stored_value(byte: u8) -> i32 {
+    if OFFSET == 0 { i32::from(byte as i8) } else { i32::from(byte) }
+}
+
+/// Rounds half to even and saturates; the stored byte.
+#[inline(always)]
+pub fn quantised(v: f32, zero: i32) -> u8 {
+    // The cast saturates, far beyond the int8 range, and NaN becomes 0.
+    let q = (v.round_ties_even() as i32).saturating_add(zero).clamp(-128, 127);
+    q as i8 as u8 ^ OFFSET
+}

@@ -1,0 +1,297 @@
+//! x86-64: AVX2 with FMA, AVX-512, and their int8 dot products.
+
+use std::arch::x86_64::*;
+
+use super::body::{self, F32Vectors, I8Vectors};
+use super::{F32Kernel, F32Tile, I8Kernel, I8Tile, OFFSET, Tiles};
+
+/// 8 lanes.
+struct Avx2;
+/// 8 lanes, int8 by the 256-bit dot product.
+struct AvxVnni;
+/// 16 lanes.
+struct Avx512;
+/// 16 lanes, int8 by the 512-bit dot product.
+struct Vnni;
+
+/// All ones in the first `channels` of 8 lanes.
+#[inline(always)]
+unsafe fn mask8(channels: usize) -> __m256i {
+    unsafe {
+        let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        _mm256_cmpgt_epi32(_mm256_set1_epi32(channels.min(8) as i32), lane)
+    }
+}
+
+/// Ones in the first `channels` of 16 lanes.
+#[inline(always)]
+fn mask16(channels: usize) -> __mmask16 {
+    if channels >= 16 { !0 } else { (1 << channels) - 1 }
+}
+
+#[inline(always)]
+unsafe fn activate8(v: __m256, slope: f32, max: f32) -> __m256 {
+    unsafe {
+        // The sign bit chooses: −0 · slope is −0 or 0, both right.
+        let v = _mm256_blendv_ps(v, _mm256_mul_ps(v, _mm256_set1_ps(slope)), v);
+        _mm256_min_ps(v, _mm256_set1_ps(max))
+    }
+}
+
+#[inline(always)]
+unsafe fn activate16(v: __m512, slope: f32, max: f32) -> __m512 {
+    unsafe {
+        let negative = _mm512_movepi32_mask(_mm512_castps_si512(v));
+        let v = _mm512_mask_mul_ps(v, negative, v, _mm512_set1_ps(slope));
+        _mm512_min_ps(v, _mm512_set1_ps(max))
+    }
+}
+
+impl F32Vectors for Avx2 {
+    const LANES: usize = 8;
+    type V = __m256;
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> __m256 {
+        unsafe { _mm256_loadu_ps(from) }
+    }
+    #[inline(always)]
+    unsafe fn splat(from: *const f32) -> __m256 {
+        unsafe { _mm256_set1_ps(*from) }
+    }
+    #[inline(always)]
+    unsafe fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
+        unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    unsafe fn finish(v: __m256, t: &F32Tile, to: *mut f32, channels: usize) {
+        unsafe {
+            let v = activate8(v, t.activation.negative_slope, t.activation.max);
+            _mm256_maskstore_ps(to, mask8(channels), v);
+        }
+    }
+}
+
+impl F32Vectors for Avx512 {
+    const LANES: usize = 16;
+    type V = __m512;
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> __m512 {
+        unsafe { _mm512_loadu_ps(from) }
+    }
+    #[inline(always)]
+    unsafe fn splat(from: *const f32) -> __m512 {
+        unsafe { _mm512_set1_ps(*from) }
+    }
+    #[inline(always)]
+    unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    unsafe fn finish(v: __m512, t: &F32Tile, to: *mut f32, channels: usize) {
+        unsafe {
+            let v = activate16(v, t.activation.negative_slope, t.activation.max);
+            _mm512_mask_storeu_ps(to, mask16(channels), v);
+        }
+    }
+}
+
+/// What both 8-lane int8 levels share: everything but the dot product.
+#[inline(always)]
+unsafe fn value8(sum: __m256i, t: &I8Tile, n: usize) -> __m256 {
+    unsafe {
+        let scale = _mm256_loadu_ps(t.scale.add(8 * n));
+        let bias = _mm256_loadu_ps(t.bias.add(8 * n));
+        let v = _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), scale), bias);
+        activate8(v, t.activation.negative_slope, t.activation.max)
+    }
+}
+
+#[inline(always)]
+unsafe fn store8(v: __m256, to: *mut u8, zero: i32, channels: usize) {
+    unsafe {
+        // Beyond ±2^20 the clamp decides anyway, and the conversion stays in range.
+        let bound = _mm256_set1_ps(1048576.0);
+        let v = _mm256_max_ps(_mm256_min_ps(v, bound), _mm256_sub_ps(_mm256_setzero_ps(), bound));
+        let q = _mm256_add_epi32(_mm256_cvtps_epi32(v), _mm256_set1_epi32(zero));
+        let q16 = _mm_packs_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
+        let q8 = _mm_xor_si128(_mm_packs_epi16(q16, q16), _mm_set1_epi8(OFFSET as i8));
+        if channels >= 8 {
+            _mm_storel_epi64(to.cast(), q8);
+        } else {
+            let bytes: [u8; 16] = std::mem::transmute(q8);
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, channels);
+        }
+    }
+}
+
+macro_rules! eight_lanes {
+    ($level:ident, $dot:expr) => {
+        impl I8Vectors for $level {
+            const LANES: usize = 8;
+            type Sum = __m256i;
+            type Weights = __m256i;
+            type Bytes = __m256i;
+            #[inline(always)]
+            unsafe fn init(from: *const i32) -> __m256i {
+                unsafe { _mm256_loadu_si256(from.cast()) }
+            }
+            #[inline(always)]
+            unsafe fn weights(from: *const i8) -> __m256i {
+                unsafe { _mm256_loadu_si256(from.cast()) }
+            }
+            #[inline(always)]
+            unsafe fn splat(from: *const u8) -> __m256i {
+                unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) }
+            }
+            #[inline(always)]
+            unsafe fn dot(sum: __m256i, a: __m256i, w: __m256i) -> __m256i {
+                unsafe { $dot(sum, a, w) }
+            }
+            #[inline(always)]
+            unsafe fn finish_f32(s: __m256i, t: &I8Tile, n: usize, to: *mut f32, channels: usize) {
+                unsafe { _mm256_maskstore_ps(to, mask8(channels), value8(s, t, n)) }
+            }
+            #[inline(always)]
+            unsafe fn finish_stored(
+                s: __m256i,
+                t: &I8Tile,
+                n: usize,
+                to: *mut u8,
+                zero: i32,
+                channels: usize,
+            ) {
+                unsafe { store8(value8(s, t, n), to, zero, channels) }
+            }
+        }
+    };
+}
+
+/// Through i16, even and odd bytes apart: `vpmaddubsw` would saturate.
+#[inline(always)]
+unsafe fn dot_avx2(sum: __m256i, a: __m256i, w: __m256i) -> __m256i {
+    unsafe {
+        let even = _mm256_and_si256(a, _mm256_set1_epi16(0xFF));
+        let odd = _mm256_srli_epi16(a, 8);
+        let even_w = _mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8);
+        let odd_w = _mm256_srai_epi16(w, 8);
+        let even = _mm256_madd_epi16(even, even_w);
+        let odd = _mm256_madd_epi16(odd, odd_w);
+        _mm256_add_epi32(sum, _mm256_add_epi32(even, odd))
+    }
+}
+
+eight_lanes!(Avx2, dot_avx2);
+eight_lanes!(AvxVnni, _mm256_dpbusd_avx_epi32);
+
+#[inline(always)]
+unsafe fn value16(sum: __m512i, t: &I8Tile, n: usize) -> __m512 {
+    unsafe {
+        let scale = _mm512_loadu_ps(t.scale.add(16 * n));
+        let bias = _mm512_loadu_ps(t.bias.add(16 * n));
+        let v = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale), bias);
+        activate16(v, t.activation.negative_slope, t.activation.max)
+    }
+}
+
+#[inline(always)]
+unsafe fn store16(v: __m512, to: *mut u8, zero: i32, channels: usize) {
+    unsafe {
+        let bound = _mm512_set1_ps(1048576.0);
+        let v = _mm512_max_ps(_mm512_min_ps(v, bound), _mm512_sub_ps(_mm512_setzero_ps(), bound));
+        let q = _mm512_add_epi32(_mm512_cvtps_epi32(v), _mm512_set1_epi32(zero));
+        let q = _mm_xor_si128(_mm512_cvtsepi32_epi8(q), _mm_set1_epi8(OFFSET as i8));
+        _mm_mask_storeu_epi8(to.cast(), mask16(channels), q);
+    }
+}
+
+macro_rules! sixteen_lanes {
+    ($level:ident, $dot:expr) => {
+        impl I8Vectors for $level {
+            const LANES: usize = 16;
+            type Sum = __m512i;
+            type Weights = __m512i;
+            type Bytes = __m512i;
+            #[inline(always)]
+            unsafe fn init(from: *const i32) -> __m512i {
+                unsafe { _mm512_loadu_si512(from.cast()) }
+            }
+            #[inline(always)]
+            unsafe fn weights(from: *const i8) -> __m512i {
+                unsafe { _mm512_loadu_si512(from.cast()) }
+            }
+            #[inline(always)]
+            unsafe fn splat(from: *const u8) -> __m512i {
+                unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
+            }
+            #[inline(always)]
+            unsafe fn dot(sum: __m512i, a: __m512i, w: __m512i) -> __m512i {
+                unsafe { $dot(sum, a, w) }
+            }
+            #[inline(always)]
+            unsafe fn finish_f32(s: __m512i, t: &I8Tile, n: usize, to: *mut f32, channels: usize) {
+                unsafe { _mm512_mask_storeu_ps(to, mask16(channels), value16(s, t, n)) }
+            }
+            #[inline(always)]
+            unsafe fn finish_stored(
+                s: __m512i,
+                t: &I8Tile,
+                n: usize,
+                to: *mut u8,
+                zero: i32,
+                channels: usize,
+            ) {
+                unsafe { store16(value16(s, t, n), to, zero, channels) }
+            }
+        }
+    };
+}
+
+/// As [`dot_avx2`].
+#[inline(always)]
+unsafe fn dot_avx512(sum: __m512i, a: __m512i, w: __m512i) -> __m512i {
+    unsafe {
+        let even = _mm512_and_si512(a, _mm512_set1_epi16(0xFF));
+        let odd = _mm512_srli_epi16(a, 8);
+        let even_w = _mm512_srai_epi16(_mm512_slli_epi16(w, 8), 8);
+        let odd_w = _mm512_srai_epi16(w, 8);
+        let even = _mm512_madd_epi16(even, even_w);
+        let odd = _mm512_madd_epi16(odd, odd_w);
+        _mm512_add_epi32(sum, _mm512_add_epi32(even, odd))
+    }
+}
+
+sixteen_lanes!(Avx512, dot_avx512);
+sixteen_lanes!(Vnni, _mm512_dpbusd_epi32);
+
+/// Wrappers that switch the instructions on, and the table of all tile shapes.
+macro_rules! tiles {
+    ($table:ident, $lanes:expr, $f32:ident, $i8:ident, $features:literal,
+     $($n:literal: [$($m:literal)*]),*) => {
+        pub const $table: Tiles = {
+            #[target_feature(enable = $features)]
+            unsafe fn f32_tile<const M: usize, const N: usize>(t: &F32Tile) {
+                unsafe { body::f32_tile::<$f32, M, N>(t) }
+            }
+            #[target_feature(enable = $features)]
+            unsafe fn i8_tile<const M: usize, const N: usize>(t: &I8Tile) {
+                unsafe { body::i8_tile::<$i8, M, N>(t) }
+            }
+            Tiles {
+                lanes: $lanes,
+                f32: &[$(&[$(f32_tile::<$m, $n> as F32Kernel),*]),*],
+                i8: &[$(&[$(i8_tile::<$m, $n> as I8Kernel),*]),*],
+            }
+        };
+    };
+}
+
+tiles!(AVX2, 8, Avx2, Avx2, "avx2,fma",
+    1: [1 2 3 4 5 6 7 8], 2: [1 2 3 4 5 6], 3: [1 2 3 4]);
+tiles!(AVX_VNNI, 8, Avx2, AvxVnni, "avx2,fma,avxvnni",
+    1: [1 2 3 4 5 6 7 8], 2: [1 2 3 4 5 6], 3: [1 2 3 4]);
+tiles!(AVX512, 16, Avx512, Avx512, "avx512f,avx512bw,avx512dq,avx512vl",
+    1: [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16], 2: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
+    3: [1 2 3 4 5 6 7 8 9], 4: [1 2 3 4 5 6]);
+tiles!(VNNI, 16, Avx512, Vnni, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni",
+    1: [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16], 2: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
+    3: [1 2 3 4 5 6 7 8 9], 4: [1 2 3 4 5 6]);
