@@ -1,8 +1,11 @@
 //! From a package to something that runs: ONNX → tract → [`Session`].
 
+mod delegate;
+mod graph;
 mod kernels;
 mod network;
 mod package;
+mod plan;
 mod simd;
 mod threads;
 
@@ -14,6 +17,7 @@ use crate::package::{GoldenCase, Package, golden_pair};
 use crate::{Error, Result};
 
 pub use network::{Network, TensorInfo};
+pub use plan::StepInfo;
 pub use simd::{Level, Simd};
 
 /// What a session may use of the machine.

@@ -2,13 +2,18 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use rayon::prelude::*;
 use tract_linalg::multithread::{Executor, multithread_tract_scope};
 use tract_onnx::data_resolver::ModelDataResolver;
-use tract_onnx::pb;
-use tract_onnx::prelude::*;
+use tract_onnx::pb::tensor_shape_proto::dimension;
+use tract_onnx::pb::{ModelProto, ValueInfoProto, type_proto};
+use tract_onnx::prelude::{Tensor as Tract, *};
 
-use super::Simd;
+use super::graph::Tensor;
+use super::plan::{Plan, StepInfo};
+use super::{Simd, delegate};
 use crate::{Error, Result};
 
 /// Refuses weights outside the ONNX file: a path in a model must never open another file
@@ -45,7 +50,14 @@ pub struct Network {
     name: String,
     inputs: Vec<TensorInfo>,
     outputs: Vec<TensorInfo>,
-    plan: Arc<TypedSimplePlan>,
+    program: Program,
+}
+
+enum Program {
+    /// Every node is ours.
+    Own(Box<Plan>),
+    /// tract runs the graph; regions of our nodes are single operations in it.
+    Tract(Arc<TypedSimplePlan>),
 }
 
 impl Network {
@@ -53,7 +65,7 @@ impl Network {
     ///
     /// # Errors
     /// [`Error::Engine`] when it is not an ONNX model.
-    pub fn parse(name: &str, mut onnx: &[u8]) -> Result<pb::ModelProto> {
+    pub fn parse(name: &str, mut onnx: &[u8]) -> Result<ModelProto> {
         framework().proto_model_for_read(&mut onnx).map_err(|e| failed(name, e))
     }
 
@@ -61,31 +73,33 @@ impl Network {
     ///
     /// # Errors
     /// [`Error::Engine`] when it cannot run here.
-    pub fn new(name: &str, model: &pb::ModelProto, _simd: Simd) -> Result<Self> {
-        let failed = |e| failed(name, e);
-        let typed = framework().model_for_proto_model(model).map_err(failed)?;
-        let typed = typed.into_typed().map_err(failed)?;
+    pub fn new(name: &str, model: &ModelProto, simd: Simd) -> Result<Self> {
+        Self::compile(name, model, simd).map_err(|e| failed(name, e))
+    }
+
+    fn compile(name: &str, model: &ModelProto, simd: Simd) -> TractResult<Self> {
+        let onnx = framework();
         let graph = model.graph.clone().unwrap_or_default();
-        let info = |name: &str, fact: &TypedFact| {
-            let shape = fact.shape.as_concrete().map(<[usize]>::to_vec);
-            let shape = shape.filter(|_| fact.datum_type == f32::datum_type());
-            let shape = shape.ok_or_else(|| {
-                let (kind, shape) = (fact.datum_type, &fact.shape);
-                TractError::msg(format!(
-                    "{name}: expected F32 of a fixed shape, found {kind:?} {shape:?}"
-                ))
-            })?;
-            Ok(TensorInfo { name: name.to_string(), shape })
-        };
         let is_weight = |name: &str| graph.initializer.iter().any(|t| t.name == name);
-        let names = graph.input.iter().map(|i| i.name.as_str()).filter(|n| !is_weight(n));
-        let inputs = names.enumerate().map(|(i, n)| info(n, typed.input_fact(i)?));
-        let inputs = inputs.collect::<TractResult<_>>().map_err(failed)?;
-        let names = graph.output.iter().map(|o| o.name.as_str());
-        let outputs = names.enumerate().map(|(i, n)| info(n, typed.output_fact(i)?));
-        let outputs = outputs.collect::<TractResult<_>>().map_err(failed)?;
-        let plan = typed.into_optimized().and_then(TypedModel::into_runnable).map_err(failed)?;
-        Ok(Network { name: name.to_string(), inputs, outputs, plan })
+        let inputs = graph.input.iter().filter(|i| !is_weight(&i.name));
+        let inputs = inputs.map(fixed_shape).collect::<TractResult<Vec<_>>>()?;
+        if let Some(graph) = delegate::whole(&graph, &inputs) {
+            let plan = Plan::new(graph, simd);
+            let info = |t: &Tensor| TensorInfo { name: t.name.clone(), shape: t.shape() };
+            let outputs = plan.outputs.iter().map(info).collect();
+            return Ok(Network {
+                name: name.into(),
+                inputs,
+                outputs,
+                program: Program::Own(Box::new(plan)),
+            });
+        }
+        let typed = delegate::with_regions(&onnx, model, &inputs, simd)?;
+        let outputs = graph.output.iter().enumerate();
+        let outputs = outputs.map(|(i, o)| tensor_info(&o.name, typed.output_fact(i)?));
+        let outputs = outputs.collect::<TractResult<_>>()?;
+        let program = Program::Tract(typed.into_optimized()?.into_runnable()?);
+        Ok(Network { name: name.into(), inputs, outputs, program })
     }
 
     pub fn inputs(&self) -> &[TensorInfo] {
@@ -105,28 +119,53 @@ impl Network {
     /// # Panics
     /// If an input has not its tensor's number of elements.
     pub fn run(&self, inputs: &[&[f32]], outputs: &mut Vec<Vec<f32>>) -> Result<()> {
-        // tract's `Executor::multithread(1)` would use every core (sonos/tract#2894);
-        // `RayonGlobal` means the pool of the calling thread.
-        let executor = match rayon::current_num_threads() {
-            1 => Executor::SingleThread,
-            _ => Executor::RayonGlobal,
-        };
-        multithread_tract_scope(executor, || self.run_tract(inputs, outputs))
-            .map_err(|e| failed(&self.name, e))?;
-        if outputs.iter().flatten().all(|v| v.is_finite()) {
+        match &self.program {
+            Program::Own(plan) => plan.run(inputs, outputs),
+            Program::Tract(plan) => {
+                // tract's `Executor::multithread(1)` would use every core (sonos/tract#2894);
+                // `RayonGlobal` means the pool of the calling thread.
+                let executor = match rayon::current_num_threads() {
+                    1 => Executor::SingleThread,
+                    _ => Executor::RayonGlobal,
+                };
+                multithread_tract_scope(executor, || self.run_tract(plan, inputs, outputs))
+                    .map_err(|e| failed(&self.name, e))?;
+            }
+        }
+        if outputs
+            .iter()
+            .all(|o| o.par_chunks(1 << 16).all(|part| part.iter().all(|v| v.is_finite())))
+        {
             return Ok(());
         }
-        Err(failed(
-            &self.name,
-            TractError::msg("expected numbers, found values that are not finite"),
-        ))
+        let problem = "expected numbers, found values that are not finite";
+        Err(failed(&self.name, TractError::msg(problem)))
     }
 
-    fn run_tract(&self, inputs: &[&[f32]], outputs: &mut Vec<Vec<f32>>) -> TractResult<()> {
+    /// The steps of our engine, in order, with how long each took in one run; empty for a graph
+    /// that tract runs.
+    ///
+    /// # Panics
+    /// As [`Network::run`].
+    pub fn profile(&self, inputs: &[&[f32]]) -> Vec<(StepInfo, Duration)> {
+        let mut steps = Vec::new();
+        if let Program::Own(plan) = &self.program {
+            plan.run_observed(inputs, &mut Vec::new(), |info, took| {
+                steps.push((info.clone(), took))
+            });
+        }
+        steps
+    }
+
+    fn run_tract(
+        &self,
+        plan: &Arc<TypedSimplePlan>,
+        inputs: &[&[f32]],
+        outputs: &mut Vec<Vec<f32>>,
+    ) -> TractResult<()> {
         let tensors = self.inputs.iter().zip(inputs);
-        let tensors =
-            tensors.map(|(i, data)| Ok(Tensor::from_shape(&i.shape, data)?.into_tvalue()));
-        let results = self.plan.run(tensors.collect::<TractResult<_>>()?)?;
+        let tensors = tensors.map(|(i, data)| Ok(Tract::from_shape(&i.shape, data)?.into_tvalue()));
+        let results = plan.run(tensors.collect::<TractResult<_>>()?)?;
         outputs.resize_with(results.len(), Vec::new);
         for (output, result) in outputs.iter_mut().zip(&results) {
             output.clear();
@@ -134,6 +173,33 @@ impl Network {
         }
         Ok(())
     }
+}
+
+/// A graph input's shape; every dimension must be given.
+fn fixed_shape(input: &ValueInfoProto) -> TractResult<TensorInfo> {
+    let kind = input.r#type.as_ref().and_then(|t| t.value.as_ref());
+    let Some(type_proto::Value::TensorType(tensor)) = kind else {
+        return Err(TractError::msg(format!("input {}: expected a tensor", input.name)));
+    };
+    let dims = tensor.shape.iter().flat_map(|s| &s.dim).map(|d| match &d.value {
+        Some(dimension::Value::DimValue(n)) => usize::try_from(*n).ok(),
+        _ => None,
+    });
+    let shape =
+        dims.collect::<Option<Vec<usize>>>().filter(|s| !s.is_empty() && tensor.elem_type == 1);
+    let shape = shape.ok_or_else(|| {
+        TractError::msg(format!("input {}: expected f32 of a fixed shape", input.name))
+    })?;
+    Ok(TensorInfo { name: input.name.clone(), shape })
+}
+
+fn tensor_info(name: &str, fact: &TypedFact) -> TractResult<TensorInfo> {
+    let shape = fact.shape.as_concrete().filter(|_| fact.datum_type == f32::datum_type());
+    let shape = shape.ok_or_else(|| {
+        let (kind, shape) = (fact.datum_type, &fact.shape);
+        TractError::msg(format!("{name}: expected F32 of a fixed shape, found {kind:?} {shape:?}"))
+    })?;
+    Ok(TensorInfo { name: name.to_string(), shape: shape.to_vec() })
 }
 
 fn failed(name: &str, e: TractError) -> Error {

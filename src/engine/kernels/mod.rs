@@ -1,10 +1,23 @@
-//! The inner loops of the networks. Activations lie channels-last, so that the inputs of a
-//! kernel row are contiguous; see `engine/plan` for who lays them out.
+//! The inner loops of the networks, and the steps made of them.
+//!
+//! Images lie channels-last in one arena, each with a border wide enough for the convolutions
+//! that read it (see [`Image`]), so that no kernel asks where the edge is.
 //!
 //! The only part of the engine with `unsafe` code: kernels take pointers into the arena, whose
-//! bounds the plan has checked, and use vector instructions, whose presence [`super::Simd`]
-//! proves.
+//! bounds the plan's layout guarantees, and use vector instructions, whose presence
+//! [`super::Simd`] proves.
 
 #![allow(unsafe_code)]
 
 pub mod conv;
+pub mod dot;
+mod image;
+mod map;
+mod pack;
+mod pool;
+mod rows;
+
+pub use image::{Arena, Border, Image, Memory};
+pub use map::{Map, MapKind};
+pub use pack::{Pack, Unpack};
+pub use pool::{Norm, PoolStep, ResizeStep};

@@ -147,7 +147,7 @@ unsafe fn total(sum: Halves) -> int32x4_t {
 
 /// The intrinsic is not stable yet.
 #[inline(always)]
-unsafe fn dot_prod(mut sum: int32x4_t, a: int8x16_t, w: int8x16_t) -> int32x4_t {
+pub unsafe fn dot_prod(mut sum: int32x4_t, a: int8x16_t, w: int8x16_t) -> int32x4_t {
     unsafe {
         asm!(
             "sdot {sum:v}.4s, {w:v}.16b, {a:v}.16b",

@@ -10,13 +10,16 @@
 //! architecture's file provides those. [`scalar`] is the oracle.
 
 #[cfg(target_arch = "aarch64")]
-mod aarch64;
+pub mod aarch64;
 mod body;
+mod layer;
 pub mod scalar;
 #[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]
-mod x86;
+pub mod x86;
+
+pub use layer::{Layer, Taps, axis, reach};
 
 use crate::engine::{Level, Simd};
 
@@ -37,15 +40,25 @@ impl Activation {
     }
 }
 
-/// An f32 tile. Pointers are to the first position; weights are `[segment][k][N · lanes]`.
+/// Inputs that follow each other: `taps` windows of the tile's `length`, one position's `step`
+/// apart. A tile of one vector loads each value once for all taps, which slides the taps over
+/// the positions; wider tiles only take 1 tap.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Segment {
+    /// From the window's start, in elements.
+    pub start: isize,
+    /// 1 to 3.
+    pub taps: usize,
+}
+
+/// An f32 tile. Pointers are to the first position; weights are `[segment][k][tap][N · lanes]`.
 #[derive(Clone, Copy)]
 pub struct F32Tile<'a> {
     pub input: *const f32,
     /// Elements from one position's window to the next one's.
     pub step: usize,
-    /// Where each segment starts, in elements from the window's start.
-    pub segments: &'a [isize],
-    /// Elements per segment.
+    pub segments: &'a [Segment],
+    /// Elements per segment and tap.
     pub length: usize,
     pub weights: *const f32,
     /// `[N · lanes]`.
@@ -72,10 +85,10 @@ pub struct I8Tile<'a> {
     pub input: *const u8,
     /// Bytes from one position's window to the next one's.
     pub step: usize,
-    pub segments: &'a [isize],
-    /// Groups of 4 bytes per segment; weights that fill up the last group are 0.
+    pub segments: &'a [Segment],
+    /// Groups of 4 bytes per segment and tap; weights that fill up the last group are 0.
     pub length: usize,
-    /// `[segment][group][N · lanes][4]`.
+    /// `[segment][group][tap][N · lanes][4]`.
     pub weights: *const i8,
     /// `[N · lanes]` each: i32 bias minus what zero point and [`OFFSET`] add; then in f32.
     pub init: *const i32,

@@ -34,12 +34,14 @@ pub unsafe fn f32_positions(t: &F32Tile, positions: usize, width: usize) {
     for m in 0..positions {
         for c in 0..t.channels {
             let mut sum = 0.0f32;
-            for (s, segment) in t.segments.iter().enumerate() {
-                for k in 0..t.length {
+            let mut weights = t.weights;
+            for segment in t.segments {
+                for (k, tap) in (0..t.length).flat_map(|k| (0..segment.taps).map(move |t| (k, t))) {
                     // SAFETY: inside the segment, and inside the packed weights.
                     unsafe {
-                        let a = *t.input.add(m * t.step).offset(*segment).add(k);
-                        sum += a * *t.weights.add((s * t.length + k) * width + c);
+                        let window = t.input.add((m + tap) * t.step).offset(segment.start);
+                        sum += *window.add(k) * *weights.add(c);
+                        weights = weights.add(width);
                     }
                 }
             }
@@ -60,12 +62,17 @@ pub unsafe fn i8_positions(t: &I8Tile, positions: usize, width: usize) {
             // SAFETY: inside the segments and the packed tables.
             let v = unsafe {
                 let mut sum = *t.init.add(c);
-                for (s, segment) in t.segments.iter().enumerate() {
-                    for k in 0..t.length * 4 {
-                        let a = *t.input.add(m * t.step).offset(*segment).add(k);
-                        let step = s * t.length + k / 4;
-                        let w = *t.weights.add((step * width + c) * 4 + k % 4);
-                        sum = sum.wrapping_add(stored_value(a) * i32::from(w));
+                let mut weights = t.weights;
+                for segment in t.segments {
+                    let taps = |k| (0..segment.taps).map(move |t| (k, t));
+                    for (k, tap) in (0..t.length).flat_map(taps) {
+                        let window = t.input.add((m + tap) * t.step).offset(segment.start);
+                        for j in 0..4 {
+                            let a = stored_value(*window.add(4 * k + j));
+                            let w = i32::from(*weights.add(4 * c + j));
+                            sum = sum.wrapping_add(a * w);
+                        }
+                        weights = weights.add(4 * width);
                     }
                 }
                 t.activation.apply(sum as f32 * *t.scale.add(c) + *t.bias.add(c))
@@ -90,7 +97,9 @@ fn stored_value(byte: u8) -> i32 {
 /// Rounds half to even and saturates; the stored byte.
 #[inline(always)]
 pub fn quantised(v: f32, zero: i32) -> u8 {
-    // The cast saturates, far beyond the int8 range, and NaN becomes 0.
-    let q = (v.round_ties_even() as i32).saturating_add(zero).clamp(-128, 127);
-    q as i8 as u8 ^ OFFSET
+    // Beyond ±2^20 the clamp decides anyway; `max` and `min` also replace NaN.
+    let v = v.max(-1_048_576.0).min(1_048_576.0).round_ties_even();
+    // SAFETY: finite and in the range of i32.
+    let q = unsafe { v.to_int_unchecked::<i32>() };
+    (q + zero).clamp(-128, 127) as i8 as u8 ^ OFFSET
 }

@@ -19,11 +19,13 @@ proptest! {
                 let width = (n + 1) * tiles.lanes;
                 let mut random = Random::new(seed);
                 let mut values = |n: usize| (0..n).map(|_| random.normal() as f32).collect::<Vec<_>>();
-                let input = values(16 * step + segments * (length + extra));
-                let weights = values(segments * length * width);
+                let input = values(20 * step + segments * (length + extra));
+                let weights = values(3 * segments * length * width);
                 let bias = values(width);
-                let starts: Vec<isize> =
-                    (0..segments).map(|s| (s * (length + extra)) as isize).collect();
+                let taps = |s: usize| if n == 0 { 1 + s % 3 } else { 1 };
+                let starts: Vec<Segment> = (0..segments)
+                    .map(|s| Segment { start: (s * (length + extra)) as isize, taps: taps(s) })
+                    .collect();
                 let channels = width - cut.min(width - 1);
                 for (m, kernel) in kernels.iter().enumerate() {
                     let mut found = vec![9.0; (m + 1) * (width + 1)];
@@ -59,15 +61,17 @@ proptest! {
                 let mut byte = |low: i32| match random.next_u64() % 4 {
                     0 => low, 1 => 127, 2 => 0, _ => (random.next_u64() % 255) as i32 - 127,
                 };
-                let input: Vec<u8> = (0..16 * step + segments * (4 * length + extra))
+                let input: Vec<u8> = (0..20 * step + segments * (4 * length + extra))
                     .map(|_| byte(-128) as u8 ^ OFFSET).collect();
                 let weights: Vec<i8> =
-                    (0..segments * length * width * 4).map(|_| byte(-127) as i8).collect();
+                    (0..3 * segments * length * width * 4).map(|_| byte(-127) as i8).collect();
                 let init: Vec<i32> = (0..width).map(|_| byte(-128) * 1000).collect();
                 let scale: Vec<f32> = (0..width).map(|i| 1e-4 * (i + 1) as f32).collect();
                 let bias: Vec<f32> = (0..width).map(|i| i as f32 * 0.5).collect();
-                let starts: Vec<isize> =
-                    (0..segments).map(|s| (s * (4 * length + extra)) as isize).collect();
+                let taps = |s: usize| if n == 0 { 1 + s % 3 } else { 1 };
+                let starts: Vec<Segment> = (0..segments)
+                    .map(|s| Segment { start: (s * (4 * length + extra)) as isize, taps: taps(s) })
+                    .collect();
                 let channels = width - cut.min(width - 1);
                 let tile = |output: I8Output| I8Tile {
                     input: input.as_ptr(), step, segments: &starts, length,

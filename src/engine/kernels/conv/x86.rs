@@ -168,7 +168,7 @@ macro_rules! eight_lanes {
 
 /// Through i16, even and odd bytes apart: `vpmaddubsw` would saturate.
 #[inline(always)]
-unsafe fn dot_avx2(sum: __m256i, a: __m256i, w: __m256i) -> __m256i {
+pub unsafe fn dot_avx2(sum: __m256i, a: __m256i, w: __m256i) -> __m256i {
     unsafe {
         let even = _mm256_and_si256(a, _mm256_set1_epi16(0xFF));
         let odd = _mm256_srli_epi16(a, 8);
@@ -248,7 +248,7 @@ macro_rules! sixteen_lanes {
 
 /// As [`dot_avx2`].
 #[inline(always)]
-unsafe fn dot_avx512(sum: __m512i, a: __m512i, w: __m512i) -> __m512i {
+pub unsafe fn dot_avx512(sum: __m512i, a: __m512i, w: __m512i) -> __m512i {
     unsafe {
         let even = _mm512_and_si512(a, _mm512_set1_epi16(0xFF));
         let odd = _mm512_srli_epi16(a, 8);
