@@ -132,12 +132,19 @@ impl Graph {
         true
     }
 
-    /// Node → Activation: one node.
+    /// Node → Activation: one node. A number format between them may only go if the rounding
+    /// is the same without it: a Relu that changes no scale.
     fn fold_activation(&mut self) -> bool {
+        let relu = Activation { negative_slope: 0.0, max: f32::INFINITY };
         let fits = |a: &Node, b: &Node| {
-            let computes =
-                matches!(a.op, Op::Conv(_) | Op::Add | Op::Scale { .. } | Op::InstanceNorm { .. });
-            computes && a.activation == Activation::NONE && b.op == Op::Activate
+            let computes = matches!(
+                a.op,
+                Op::Conv(_) | Op::Add | Op::Scale { .. } | Op::InstanceNorm { .. }
+            );
+            let between = self.quant(a.output);
+            let same = between.is_none()
+                || between == self.quant(b.output) && b.activation == relu;
+            computes && a.activation == Activation::NONE && b.op == Op::Activate && same
         };
         let Some((first, second)) = self.find_pair(fits) else { return false };
         let activation = self.nodes.remove(second);

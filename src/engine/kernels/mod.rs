@@ -9,6 +9,7 @@
 
 #![allow(unsafe_code)]
 
+mod blocks;
 pub mod conv;
 pub mod dot;
 mod image;

@@ -6,8 +6,9 @@ use crate::engine::graph::{Graph, Id, Op};
 use crate::engine::kernels::conv::reach;
 use crate::engine::kernels::{Border, Image};
 
-/// Bytes that kernels may read past an image's end: the rest of a vector.
-const SLACK: usize = 64;
+/// Bytes that kernels may read past an image: the rest of a vector, or a tile's positions
+/// that do not exist.
+const SLACK_VOXELS: usize = 8;
 
 /// Images beside each other, voxel by voxel.
 #[derive(Debug, Clone)]
@@ -132,7 +133,8 @@ impl Layout {
     fn arrange(&mut self, graph: &Graph) {
         let size = |l: &Layout, b: usize| {
             let border = l.box_border(graph, b);
-            let bytes = border.full().iter().product::<usize>() * border.bytes + SLACK;
+            let bytes =
+                (border.full().iter().product::<usize>() + SLACK_VOXELS) * border.bytes + 64;
             bytes.next_multiple_of(64)
         };
         let sizes: Vec<usize> = (0..self.boxes.len()).map(|b| size(self, b)).collect();

@@ -166,7 +166,8 @@ impl Graph {
         while node < self.nodes.len() {
             if matches!(self.nodes[node].op, Op::Concat | Op::Reshape) {
                 for i in 0..self.nodes[node].inputs.len() {
-                    if !joined.insert(self.nodes[node].inputs[i]) {
+                    let input = self.nodes[node].inputs[i];
+                    if !joined.insert(input) || self.is_thin(input) {
                         let copy = self.add_copy(self.nodes[node].inputs[i], node);
                         node += 1;
                         self.nodes[node].inputs[i] = copy;
@@ -176,6 +177,13 @@ impl Graph {
             node += 1;
         }
         self
+    }
+
+    /// Few channels that a convolution reads too: among those of others it would find them
+    /// slowly, so only a copy is joined.
+    fn is_thin(&self, id: Id) -> bool {
+        let conv = |n: &Node| matches!(n.op, Op::Conv(_)) && n.inputs[0] == id;
+        self.tensors[id].channels < 8 && self.nodes.iter().any(conv)
     }
 
     /// A copy of a tensor, made before node number `before`.

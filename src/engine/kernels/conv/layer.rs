@@ -4,7 +4,11 @@ use rayon::prelude::*;
 
 use super::{Activation, F32Tile, I8Output, I8Tile, OFFSET_VALUE, Segment, Tiles};
 use crate::engine::graph::{Conv, Weights};
+use crate::engine::kernels::blocks::{Block, blocks};
 use crate::engine::kernels::{Image, Memory};
+
+/// Weights up to this size stay in the second cache.
+const WEIGHT_BYTES: usize = 384 << 10;
 
 /// A convolution between two images, ready to run.
 pub struct Layer {
@@ -32,6 +36,8 @@ struct Phase {
     step: [usize; 3],
     count: [usize; 3],
     in_step: [usize; 3],
+    /// Input planes that an output plane reads.
+    planes: usize,
     /// Segments of tiles of one vector and of wider ones; the same for all groups.
     narrow: Segments,
     wide: Segments,
@@ -175,7 +181,17 @@ impl Layer {
         let wide = self.segments(conv, &taps, 1, in_step[2]);
         let narrow = self.segments(conv, &taps, 3, in_step[2]);
         let chunks = self.add_chunks(conv, count[2], &narrow, &wide);
-        self.phases.push(Phase { first: phase, step, count, in_step, narrow, wide, chunks });
+        let planes = taps[0].len();
+        self.phases.push(Phase {
+            first: phase,
+            step,
+            count,
+            in_step,
+            planes,
+            narrow,
+            wide,
+            chunks,
+        });
     }
 
     /// The window's segments, sliding up to `most` taps that are `in_step` apart.
@@ -313,50 +329,53 @@ impl Layer {
     /// Computes the whole output. Tasks differ in what they write, never in how they sum: the
     /// same bits with any number of threads.
     pub fn run(&self, memory: Memory) {
-        for tasks in self.tasks(rayon::current_num_threads()) {
-            tasks.into_par_iter().for_each(|task| {
-                for &(phase, chunk) in &task.parts {
+        let tasks = self.tasks(rayon::current_num_threads());
+        // Weights that stay in the second cache can be gone through for every plane.
+        let keep = self.bytes() <= WEIGHT_BYTES;
+        tasks.into_par_iter().for_each(|(block, parts)| {
+            let planes = if keep { block.z.clone() } else { 0..1 };
+            for plane in planes {
+                let z = if keep { plane..plane + 1 } else { block.z.clone() };
+                for &(phase, chunk) in &parts {
                     let (phase, chunk) = (&self.phases[phase], &self.phases[phase].chunks[chunk]);
-                    for row in task.rows.clone() {
-                        // SAFETY: rows and channels of different tasks are different; the layout
-                        // gives the input a border as wide as `reach` says.
-                        unsafe { self.row(memory, phase, chunk, row) }
+                    for z in z.clone() {
+                        for y in block.y.clone() {
+                            // SAFETY: rows and channels of different tasks are different; the
+                            // layout gives the input a border as wide as `reach` says.
+                            unsafe { self.row(memory, phase, chunk, z, y) }
+                        }
                     }
                 }
-            });
-        }
+            }
+        });
     }
 
-    /// Blocks of rows, large enough that streaming the weights through the cache pays; blocks
-    /// too few for the threads are split by output channels.
-    fn tasks(&self, threads: usize) -> [Vec<Task>; 1] {
-        let rows = self.phases.iter().map(|p| p.count[0] * p.count[1]).max().unwrap_or(0);
-        let width = self.phases.iter().map(|p| p.count[2]).max().unwrap_or(1);
-        let enough = 256usize.div_ceil(width);
-        let block = if threads == 1 { enough * 4 } else { enough };
+    /// Blocks of rows, each with the (phase, chunk) parts to compute; blocks too few for the
+    /// threads are split by parts.
+    fn tasks(&self, threads: usize) -> Vec<(Block, Vec<(usize, usize)>)> {
+        let most = |f: &dyn Fn(&Phase) -> usize| self.phases.iter().map(f).max().unwrap_or(0);
+        let rows = [most(&|p| p.count[0]), most(&|p| p.count[1])];
+        let planes = most(&|p| p.planes);
+        let row_bytes = self.from.stride[1] * most(&|p| p.in_step[1]);
+        let wanted = if threads == 1 { 1 } else { 4 * threads };
+        let heavy = self.bytes() > self.from.stride[0] * self.from.size[0];
+        let blocks = blocks(rows, planes, row_bytes, if heavy { 1 } else { wanted });
         let parts: Vec<(usize, usize)> = (self.phases.iter().enumerate())
             .flat_map(|(p, phase)| (0..phase.chunks.len()).map(move |c| (p, c)))
             .collect();
-        let blocks = rows.div_ceil(block.max(1));
-        let split = (4 * threads).div_ceil(blocks.max(1)).min(parts.len()).max(1);
-        let split = if threads == 1 { 1 } else { split };
-        let mut tasks = Vec::new();
-        for start in (0..rows).step_by(block.max(1)) {
-            for parts in parts.chunks(parts.len().div_ceil(split)) {
-                tasks.push(Task { rows: start..(start + block).min(rows), parts: parts.to_vec() });
-            }
-        }
-        [tasks]
+        let groups = wanted.div_ceil(blocks.len().max(1)).clamp(1, parts.len().max(1));
+        let size = parts.len().div_ceil(groups).max(1);
+        let groups = || parts.chunks(size).map(<[_]>::to_vec);
+        blocks.into_iter().flat_map(|b| groups().map(move |g| (b.clone(), g))).collect()
     }
 
     /// One row of a phase, tile by tile.
     ///
     /// # Safety
     /// See [`Layer::run`].
-    unsafe fn row(&self, memory: Memory, phase: &Phase, chunk: &Chunk, row: usize) {
-        let [_, height, width] = phase.count;
-        let (z, y) = (row / height, row % height);
-        if z >= phase.count[0] {
+    unsafe fn row(&self, memory: Memory, phase: &Phase, chunk: &Chunk, z: usize, y: usize) {
+        let [depth, height, width] = phase.count;
+        if z >= depth || y >= height {
             return;
         }
         let from = self.from.at([z * phase.in_step[0], y * phase.in_step[1], 0])
@@ -451,10 +470,4 @@ impl Layer {
             }
         }
     }
-}
-
-struct Task {
-    rows: std::ops::Range<usize>,
-    /// (phase, chunk)
-    parts: Vec<(usize, usize)>,
 }

@@ -30,7 +30,7 @@ fn mask16(channels: usize) -> __mmask16 {
 }
 
 #[inline(always)]
-unsafe fn activate8(v: __m256, slope: f32, max: f32) -> __m256 {
+pub unsafe fn activate8(v: __m256, slope: f32, max: f32) -> __m256 {
     unsafe {
         // The sign bit chooses: −0 · slope is −0 or 0, both right.
         let v = _mm256_blendv_ps(v, _mm256_mul_ps(v, _mm256_set1_ps(slope)), v);

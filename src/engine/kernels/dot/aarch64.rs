@@ -3,8 +3,8 @@
 use std::arch::aarch64::*;
 
 use super::body::{self, Vectors};
-use super::scalar::i8_value;
 use super::{Dots, F32Dot, I8Dot, POSITIONS};
+use crate::engine::kernels::conv::Activation;
 use crate::engine::kernels::conv::aarch64::dot_prod;
 
 struct F32Neon;
@@ -17,9 +17,9 @@ impl Vectors for F32Neon {
     type Sum = float32x4_t;
     type Input = float32x4_t;
     type Weights = float32x4_t;
-    type Total = f32;
+    type Row = [f32; POSITIONS];
     const WIDTH: usize = 4;
-    const AT_ONCE: usize = 2;
+    const MANY: bool = false;
     #[inline(always)]
     unsafe fn zero() -> float32x4_t {
         unsafe { vdupq_n_f32(0.0) }
@@ -45,16 +45,30 @@ impl Vectors for F32Neon {
         unsafe { vfmaq_f32(sum, a, w) }
     }
     #[inline(always)]
-    unsafe fn totals(s: &[float32x4_t; POSITIONS]) -> [f32; POSITIONS] {
+    unsafe fn row(
+        s: &[float32x4_t; POSITIONS],
+        table: (i32, f32, f32),
+        activation: Activation,
+    ) -> Self::Row {
         unsafe {
             let four =
                 |a: usize| vpaddq_f32(vpaddq_f32(s[a], s[a + 1]), vpaddq_f32(s[a + 2], s[a + 3]));
-            std::mem::transmute([four(0), four(4)])
+            let totals =
+                std::mem::transmute::<[float32x4_t; 2], [f32; POSITIONS]>([four(0), four(4)]);
+            body::f32_row(totals, table, activation)
         }
     }
     #[inline(always)]
-    fn value(total: f32, table: (i32, f32, f32)) -> f32 {
-        total * table.1 + table.2
+    fn array(row: Self::Row) -> [f32; POSITIONS] {
+        row
+    }
+    #[inline(always)]
+    unsafe fn store(row: Self::Row, to: *mut f32) {
+        unsafe { to.cast::<Self::Row>().write_unaligned(row) }
+    }
+    #[inline(always)]
+    unsafe fn store_mixed(a: Self::Row, b: Self::Row, to: *mut f32) {
+        unsafe { body::store_mixed(a, b, to) }
     }
 }
 
@@ -66,9 +80,9 @@ macro_rules! i8_vectors {
             type Sum = int32x4_t;
             type Input = int8x16_t;
             type Weights = int8x16_t;
-            type Total = i32;
+            type Row = [f32; POSITIONS];
             const WIDTH: usize = 16;
-            const AT_ONCE: usize = 2;
+            const MANY: bool = false;
             #[inline(always)]
             unsafe fn zero() -> int32x4_t {
                 unsafe { vdupq_n_s32(0) }
@@ -91,17 +105,31 @@ macro_rules! i8_vectors {
                 unsafe { $add(sum, a, w) }
             }
             #[inline(always)]
-            unsafe fn totals(s: &[int32x4_t; POSITIONS]) -> [i32; POSITIONS] {
+            unsafe fn row(
+                s: &[int32x4_t; POSITIONS],
+                table: (i32, f32, f32),
+                activation: Activation,
+            ) -> Self::Row {
                 unsafe {
                     let four = |a: usize| {
                         vpaddq_s32(vpaddq_s32(s[a], s[a + 1]), vpaddq_s32(s[a + 2], s[a + 3]))
                     };
-                    std::mem::transmute([four(0), four(4)])
+                    let totals =
+                        std::mem::transmute::<[int32x4_t; 2], [i32; POSITIONS]>([four(0), four(4)]);
+                    body::i8_row(totals, table, activation)
                 }
             }
             #[inline(always)]
-            fn value(total: i32, table: (i32, f32, f32)) -> f32 {
-                i8_value(total, table)
+            fn array(row: Self::Row) -> [f32; POSITIONS] {
+                row
+            }
+            #[inline(always)]
+            unsafe fn store(row: Self::Row, to: *mut f32) {
+                unsafe { to.cast::<Self::Row>().write_unaligned(row) }
+            }
+            #[inline(always)]
+            unsafe fn store_mixed(a: Self::Row, b: Self::Row, to: *mut f32) {
+                unsafe { body::store_mixed(a, b, to) }
             }
         }
     };

@@ -1,8 +1,8 @@
 //! The loops of a tile, written once; each architecture provides the vectors.
 
 use super::{CHANNELS, DotTile, POSITIONS};
-use crate::engine::kernels::conv::I8Output;
 use crate::engine::kernels::conv::scalar::quantised;
+use crate::engine::kernels::conv::{Activation, I8Output};
 
 /// The vector operations of a tile with elements `T` and weights `W`.
 pub trait Vectors {
@@ -11,105 +11,107 @@ pub trait Vectors {
     type Sum: Copy;
     type Input: Copy;
     type Weights: Copy;
-    /// What the sums are: f32, or i32 of int8.
-    type Total: Copy;
+    /// [`POSITIONS`] finished values.
+    type Row: Copy;
     const WIDTH: usize;
-    /// How many positions' sums the registers hold beside `CHANNELS` weights.
-    const AT_ONCE: usize;
+    /// Can the registers hold the sums of all positions of 3 channels?
+    const MANY: bool;
     unsafe fn zero() -> Self::Sum;
     unsafe fn input(from: *const Self::T) -> Self::Input;
     /// The first `n` elements, 0 in the others.
     unsafe fn part(from: *const Self::T, n: usize) -> Self::Input;
     unsafe fn weights(from: *const Self::W) -> Self::Weights;
     unsafe fn add(sum: Self::Sum, a: Self::Input, w: Self::Weights) -> Self::Sum;
-    /// The sum of the lanes of each.
-    unsafe fn totals(sums: &[Self::Sum; POSITIONS]) -> [Self::Total; POSITIONS];
-    /// `(start + total) · factor + bias`.
-    fn value(total: Self::Total, table: (i32, f32, f32)) -> f32;
+    /// Adds up the lanes of each, then `activation((start + sum) · factor + bias)`.
+    unsafe fn row(
+        sums: &[Self::Sum; POSITIONS],
+        table: (i32, f32, f32),
+        activation: Activation,
+    ) -> Self::Row;
+    fn array(row: Self::Row) -> [f32; POSITIONS];
+    unsafe fn store(row: Self::Row, to: *mut f32);
+    /// `a[0] b[0] a[1] b[1] …`
+    unsafe fn store_mixed(a: Self::Row, b: Self::Row, to: *mut f32);
 }
 
 /// # Safety
 /// The tile's memory is the caller's and the CPU has the vectors of `V`.
 #[inline(always)]
 pub unsafe fn tile<V: Vectors, const C: usize>(t: &DotTile<V::T, V::W>) {
-    let mut values = [[[0.0f32; POSITIONS]; 2]; C];
-    let per_phase = t.segments.len() * C * t.padded;
-    for phase in 0..t.phases {
-        // SAFETY: as the caller's.
-        unsafe {
-            let input = t.input.offset(t.shift * phase as isize);
-            let sums = sums::<V, C>(t, input, t.weights.add(phase * per_phase));
-            for c in 0..C {
-                let totals = V::totals(&sums[c]);
-                for (value, total) in values[c][phase].iter_mut().zip(totals) {
-                    *value = t.activation.apply(V::value(total, t.tables[phase][c]));
-                }
-            }
-        }
-    }
-    for (c, phases) in values.iter().enumerate() {
-        // SAFETY: as the caller's; c < C ≤ CHANNELS.
-        unsafe { store(t, c, phases) }
-    }
-}
-
-/// The sums of every position, `[channel][position]`, still spread over lanes.
-#[inline(always)]
-unsafe fn sums<V: Vectors, const C: usize>(
-    t: &DotTile<V::T, V::W>,
-    input: *const V::T,
-    weights: *const V::W,
-) -> [[V::Sum; POSITIONS]; C] {
-    const { assert!(C <= CHANNELS && POSITIONS % V::AT_ONCE == 0) };
+    const { assert!(C <= CHANNELS) };
+    // SAFETY: as the caller's.
     unsafe {
-        let mut all = [[V::zero(); POSITIONS]; C];
-        let mut first = 0;
-        while first < POSITIONS {
-            // Positions that do not exist repeat the last that does.
-            let from = |m: usize| (first + m).min(t.positions - 1) * t.step;
-            // A constant number of sums, or they would not stay in registers.
-            if V::AT_ONCE == POSITIONS {
-                block::<V, C, POSITIONS>(t, input, weights, from, 0, &mut all);
-            } else {
-                block::<V, C, 2>(t, input, weights, from, first, &mut all);
+        let first = rows::<V, C>(t, 0);
+        let second = if t.phases == 2 { rows::<V, C>(t, 1) } else { first };
+        let whole = t.position_step == 1 && t.positions == POSITIONS;
+        for c in 0..C {
+            let start = c * t.channel_step;
+            match t.output {
+                I8Output::F32(data) if whole && t.phases == 1 => {
+                    V::store(first[c], data.add(start));
+                }
+                I8Output::F32(data) if whole => {
+                    V::store_mixed(first[c], second[c], data.add(start));
+                }
+                _ => store_apart(t, start, [V::array(first[c]), V::array(second[c])]),
             }
-            first += V::AT_ONCE;
         }
-        all
     }
 }
 
+/// The finished values of one phase, per channel.
+#[inline(always)]
+unsafe fn rows<V: Vectors, const C: usize>(t: &DotTile<V::T, V::W>, phase: usize) -> [V::Row; C] {
+    unsafe {
+        let input = t.input.offset(t.shift * phase as isize);
+        let weights = t.weights.add(phase * t.segments.len() * C * t.padded);
+        let mut sums = [[V::zero(); POSITIONS]; C];
+        // A constant number of sums, or they would not stay in registers.
+        if V::MANY && C <= 3 {
+            block::<V, C, POSITIONS>(t, input, weights, 0, &mut sums);
+        } else if V::MANY {
+            for first in [0, 4] {
+                block::<V, C, 4>(t, input, weights, first, &mut sums);
+            }
+        } else {
+            for first in [0, 2, 4, 6] {
+                block::<V, C, 2>(t, input, weights, first, &mut sums);
+            }
+        }
+        let tables = &t.tables[phase];
+        let mut rows = [V::row(&sums[0], tables[0], t.activation); C];
+        for c in 1..C {
+            rows[c] = V::row(&sums[c], tables[c], t.activation);
+        }
+        rows
+    }
+}
+
+/// The sums of M positions from `first` on. Positions that are not stored read what lies there:
+/// the border, or the slack after it.
 #[inline(always)]
 unsafe fn block<V: Vectors, const C: usize, const M: usize>(
     t: &DotTile<V::T, V::W>,
     input: *const V::T,
     mut weights: *const V::W,
-    from: impl Fn(usize) -> usize,
     first: usize,
     all: &mut [[V::Sum; POSITIONS]; C],
 ) {
     unsafe {
         let mut sums = [[V::zero(); M]; C];
-        let mut rows = [input; M];
-        for (m, row) in rows.iter_mut().enumerate() {
-            *row = input.add(from(m));
-        }
-        let whole = t.length / V::WIDTH * V::WIDTH;
+        let input = input.add(first * t.step);
+        let rest = t.length % V::WIDTH;
         for segment in t.segments {
+            let from = input.offset(*segment);
             let mut k = 0;
-            while k < t.length {
-                let mut w = [V::weights(weights); C];
-                for (c, w) in w.iter_mut().enumerate() {
-                    *w = V::weights(weights.add(c * t.padded + k));
-                }
-                for m in 0..M {
-                    let from = rows[m].offset(*segment).add(k);
-                    let a = if k < whole { V::input(from) } else { V::part(from, t.length - k) };
-                    for c in 0..C {
-                        sums[c][m] = V::add(sums[c][m], a, w[c]);
-                    }
-                }
+            while k + V::WIDTH <= t.length {
+                let row = |m: usize| V::input(from.add(m * t.step + k));
+                step::<V, C, M>(t, weights.add(k), row, &mut sums);
                 k += V::WIDTH;
+            }
+            if rest > 0 {
+                let row = |m: usize| V::part(from.add(m * t.step + k), rest);
+                step::<V, C, M>(t, weights.add(k), row, &mut sums);
             }
             weights = weights.add(C * t.padded);
         }
@@ -122,36 +124,72 @@ unsafe fn block<V: Vectors, const C: usize, const M: usize>(
 }
 
 #[inline(always)]
-unsafe fn store<T, W>(t: &DotTile<T, W>, channel: usize, phases: &[[f32; POSITIONS]; 2]) {
-    let start = channel * t.channel_step;
+unsafe fn step<V: Vectors, const C: usize, const M: usize>(
+    t: &DotTile<V::T, V::W>,
+    weights: *const V::W,
+    row: impl Fn(usize) -> V::Input,
+    sums: &mut [[V::Sum; M]; C],
+) {
     unsafe {
-        match t.output {
-            I8Output::F32(data) if t.position_step == 1 && t.positions == POSITIONS => {
-                let to = data.add(start);
-                if t.phases == 1 {
-                    to.cast::<[f32; POSITIONS]>().write_unaligned(phases[0]);
-                } else {
-                    let mut mixed = [0.0; 2 * POSITIONS];
-                    for m in 0..POSITIONS {
-                        mixed[2 * m] = phases[0][m];
-                        mixed[2 * m + 1] = phases[1][m];
-                    }
-                    to.cast::<[f32; 2 * POSITIONS]>().write_unaligned(mixed);
+        let mut w = [V::weights(weights); C];
+        for (c, w) in w.iter_mut().enumerate() {
+            *w = V::weights(weights.add(c * t.padded));
+        }
+        for m in 0..M {
+            let a = row(m);
+            for c in 0..C {
+                sums[c][m] = V::add(sums[c][m], a, w[c]);
+            }
+        }
+    }
+}
+
+/// Value by value, where they do not follow each other.
+#[cold]
+unsafe fn store_apart<T, W>(t: &DotTile<T, W>, start: usize, phases: [[f32; POSITIONS]; 2]) {
+    for (phase, values) in phases.iter().enumerate().take(t.phases) {
+        for (m, v) in values.iter().enumerate().take(t.positions) {
+            let at = start + (m * t.phases + phase) * t.position_step;
+            unsafe {
+                match t.output {
+                    I8Output::F32(data) => *data.add(at) = *v,
+                    I8Output::Stored { data, zero } => *data.add(at) = quantised(*v, zero),
                 }
             }
-            _ => {
-                for (phase, values) in phases.iter().enumerate().take(t.phases) {
-                    for (m, v) in values.iter().enumerate().take(t.positions) {
-                        let at = start + (m * t.phases + phase) * t.position_step;
-                        match t.output {
-                            I8Output::F32(data) => *data.add(at) = *v,
-                            I8Output::Stored { data, zero } => {
-                                *data.add(at) = quantised(*v, zero);
-                            }
-                        }
-                    }
-                }
-            }
+        }
+    }
+}
+
+/// [`Vectors::row`] in plain Rust, for f32.
+#[inline(always)]
+pub fn f32_row(
+    totals: [f32; POSITIONS],
+    (_, factor, bias): (i32, f32, f32),
+    activation: Activation,
+) -> [f32; POSITIONS] {
+    totals.map(|v| activation.apply(v * factor + bias))
+}
+
+/// … for int8.
+#[inline(always)]
+pub fn i8_row(
+    totals: [i32; POSITIONS],
+    (start, factor, bias): (i32, f32, f32),
+    activation: Activation,
+) -> [f32; POSITIONS] {
+    totals.map(|v| activation.apply(start.wrapping_add(v) as f32 * factor + bias))
+}
+
+/// [`Vectors::store_mixed`] in plain Rust.
+///
+/// # Safety
+/// There is room for 2 · [`POSITIONS`] values.
+#[inline(always)]
+pub unsafe fn store_mixed(a: [f32; POSITIONS], b: [f32; POSITIONS], to: *mut f32) {
+    for (m, (a, b)) in a.into_iter().zip(b).enumerate() {
+        unsafe {
+            *to.add(2 * m) = a;
+            *to.add(2 * m + 1) = b;
         }
     }
 }

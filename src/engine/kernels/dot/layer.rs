@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::{CHANNELS, DotTile, Dots, POSITIONS};
 use crate::engine::graph::{Conv, Weights};
+use crate::engine::kernels::blocks::blocks;
 use crate::engine::kernels::conv::{Activation, I8Output, OFFSET_VALUE, Taps, axis};
 use crate::engine::kernels::{Image, Memory};
 
@@ -41,6 +42,8 @@ struct Phase {
     step: [usize; 3],
     count: [usize; 3],
     in_step: [usize; 3],
+    /// Input planes that an output plane reads.
+    planes: usize,
     segments: Vec<isize>,
     length: usize,
     padded: usize,
@@ -151,6 +154,7 @@ impl DotLayer {
             step,
             count,
             in_step,
+            planes: z.len(),
             segments,
             length,
             padded,
@@ -217,22 +221,30 @@ impl DotLayer {
             Target::Image(_) => Planes(std::ptr::null_mut()),
             Target::Output { number, .. } => Planes(outputs[number].as_mut_ptr()),
         };
-        let rows = self.phases.iter().map(|p| p.count[0] * p.count[1]).max().unwrap_or(0);
-        (0..rows).into_par_iter().with_min_len(2).for_each(|row| {
-            for phase in &self.phases {
-                // SAFETY: every row is written once; the layout gives the input a border as wide
-                // as `reach` says.
-                unsafe { self.row(memory, planes, phase, row) }
+        let most = |f: &dyn Fn(&Phase) -> usize| self.phases.iter().map(f).max().unwrap_or(0);
+        let rows = [most(&|p| p.count[0]), most(&|p| p.count[1])];
+        let row_bytes = self.from.stride[1] * most(&|p| p.in_step[1]);
+        let threads = rayon::current_num_threads();
+        let wanted = if threads == 1 { 1 } else { 4 * threads };
+        let blocks = blocks(rows, most(&|p| p.planes), row_bytes, wanted);
+        blocks.into_par_iter().for_each(|block| {
+            for z in block.z.clone() {
+                for y in block.y.clone() {
+                    for phase in &self.phases {
+                        // SAFETY: every row is written once; the layout gives the input a border
+                        // as wide as `reach` says.
+                        unsafe { self.row(memory, planes, phase, z, y) }
+                    }
+                }
             }
         });
     }
 
     /// # Safety
     /// See [`DotLayer::run`].
-    unsafe fn row(&self, memory: Memory, planes: Planes, phase: &Phase, row: usize) {
+    unsafe fn row(&self, memory: Memory, planes: Planes, phase: &Phase, z: usize, y: usize) {
         let [depth, height, width] = phase.count;
-        let (z, y) = (row / height, row % height);
-        if z >= depth {
+        if z >= depth || y >= height {
             return;
         }
         let at = [

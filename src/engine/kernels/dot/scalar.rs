@@ -2,7 +2,7 @@
 
 use super::body::{self, Vectors};
 use super::{Dots, F32Dot, I8Dot, POSITIONS};
-use crate::engine::kernels::conv::OFFSET;
+use crate::engine::kernels::conv::{Activation, OFFSET};
 
 /// Vectors of one element.
 struct F32;
@@ -14,9 +14,9 @@ impl Vectors for F32 {
     type Sum = f32;
     type Input = f32;
     type Weights = f32;
-    type Total = f32;
+    type Row = [f32; POSITIONS];
     const WIDTH: usize = 1;
-    const AT_ONCE: usize = 2;
+    const MANY: bool = false;
     unsafe fn zero() -> f32 {
         0.0
     }
@@ -32,11 +32,17 @@ impl Vectors for F32 {
     unsafe fn add(sum: f32, a: f32, w: f32) -> f32 {
         sum + a * w
     }
-    unsafe fn totals(sums: &[f32; POSITIONS]) -> [f32; POSITIONS] {
-        *sums
+    unsafe fn row(s: &[f32; POSITIONS], table: (i32, f32, f32), a: Activation) -> Self::Row {
+        body::f32_row(*s, table, a)
     }
-    fn value(total: f32, table: (i32, f32, f32)) -> f32 {
-        total * table.1 + table.2
+    fn array(row: Self::Row) -> [f32; POSITIONS] {
+        row
+    }
+    unsafe fn store(row: Self::Row, to: *mut f32) {
+        unsafe { to.cast::<Self::Row>().write_unaligned(row) }
+    }
+    unsafe fn store_mixed(a: Self::Row, b: Self::Row, to: *mut f32) {
+        unsafe { body::store_mixed(a, b, to) }
     }
 }
 
@@ -46,9 +52,9 @@ impl Vectors for I8 {
     type Sum = i32;
     type Input = i32;
     type Weights = i32;
-    type Total = i32;
+    type Row = [f32; POSITIONS];
     const WIDTH: usize = 1;
-    const AT_ONCE: usize = 2;
+    const MANY: bool = false;
     unsafe fn zero() -> i32 {
         0
     }
@@ -65,18 +71,18 @@ impl Vectors for I8 {
     unsafe fn add(sum: i32, a: i32, w: i32) -> i32 {
         sum.wrapping_add(a * w)
     }
-    unsafe fn totals(sums: &[i32; POSITIONS]) -> [i32; POSITIONS] {
-        *sums
+    unsafe fn row(s: &[i32; POSITIONS], table: (i32, f32, f32), a: Activation) -> Self::Row {
+        body::i8_row(*s, table, a)
     }
-    fn value(total: i32, table: (i32, f32, f32)) -> f32 {
-        i8_value(total, table)
+    fn array(row: Self::Row) -> [f32; POSITIONS] {
+        row
     }
-}
-
-/// Of all int8 levels.
-#[inline(always)]
-pub fn i8_value(total: i32, (start, factor, bias): (i32, f32, f32)) -> f32 {
-    start.wrapping_add(total) as f32 * factor + bias
+    unsafe fn store(row: Self::Row, to: *mut f32) {
+        unsafe { to.cast::<Self::Row>().write_unaligned(row) }
+    }
+    unsafe fn store_mixed(a: Self::Row, b: Self::Row, to: *mut f32) {
+        unsafe { body::store_mixed(a, b, to) }
+    }
 }
 
 unsafe fn f32_tile<const C: usize>(t: &F32Dot) {

@@ -3,8 +3,9 @@
 use std::arch::x86_64::*;
 
 use super::body::{self, Vectors};
-use super::scalar::i8_value;
 use super::{Dots, F32Dot, I8Dot, POSITIONS};
+use crate::engine::kernels::conv::Activation;
+use crate::engine::kernels::conv::x86::{activate8, dot_avx2, dot_avx512};
 
 struct F32Avx2;
 struct F32Avx512;
@@ -13,15 +14,42 @@ struct I8AvxVnni;
 struct I8Avx512;
 struct I8Vnni;
 
+/// `activation(sums · factor + bias)`, not fused: the same rounding as on every architecture.
+#[inline(always)]
+unsafe fn finish(sums: __m256, (_, factor, bias): (i32, f32, f32), a: Activation) -> __m256 {
+    unsafe {
+        let v = _mm256_mul_ps(sums, _mm256_set1_ps(factor));
+        let v = _mm256_add_ps(v, _mm256_set1_ps(bias));
+        activate8(v, a.negative_slope, a.max)
+    }
+}
+
+#[inline(always)]
+unsafe fn finish_i32(sums: __m256i, table: (i32, f32, f32), a: Activation) -> __m256 {
+    unsafe {
+        let sums = _mm256_add_epi32(sums, _mm256_set1_epi32(table.0));
+        finish(_mm256_cvtepi32_ps(sums), table, a)
+    }
+}
+
+#[inline(always)]
+unsafe fn mixed(a: __m256, b: __m256, to: *mut f32) {
+    unsafe {
+        let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+        _mm256_storeu_ps(to, _mm256_permute2f128_ps::<0x20>(low, high));
+        _mm256_storeu_ps(to.add(8), _mm256_permute2f128_ps::<0x31>(low, high));
+    }
+}
+
 impl Vectors for F32Avx2 {
     type T = f32;
     type W = f32;
     type Sum = __m256;
     type Input = __m256;
     type Weights = __m256;
-    type Total = f32;
+    type Row = __m256;
     const WIDTH: usize = 8;
-    const AT_ONCE: usize = 2;
+    const MANY: bool = false;
     #[inline(always)]
     unsafe fn zero() -> __m256 {
         unsafe { _mm256_setzero_ps() }
@@ -46,7 +74,7 @@ impl Vectors for F32Avx2 {
         unsafe { _mm256_fmadd_ps(a, w, sum) }
     }
     #[inline(always)]
-    unsafe fn totals(s: &[__m256; POSITIONS]) -> [f32; POSITIONS] {
+    unsafe fn row(s: &[__m256; POSITIONS], table: (i32, f32, f32), a: Activation) -> __m256 {
         unsafe {
             let four = |a: usize| {
                 let ab = _mm256_hadd_ps(s[a], s[a + 1]);
@@ -54,12 +82,21 @@ impl Vectors for F32Avx2 {
                 let all = _mm256_hadd_ps(ab, cd);
                 _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1))
             };
-            std::mem::transmute([four(0), four(4)])
+            finish(_mm256_set_m128(four(4), four(0)), table, a)
         }
     }
     #[inline(always)]
-    fn value(total: f32, table: (i32, f32, f32)) -> f32 {
-        total * table.1 + table.2
+    fn array(row: __m256) -> [f32; POSITIONS] {
+        // SAFETY: both are 8 values.
+        unsafe { std::mem::transmute(row) }
+    }
+    #[inline(always)]
+    unsafe fn store(row: __m256, to: *mut f32) {
+        unsafe { _mm256_storeu_ps(to, row) }
+    }
+    #[inline(always)]
+    unsafe fn store_mixed(a: __m256, b: __m256, to: *mut f32) {
+        unsafe { mixed(a, b, to) }
     }
 }
 
@@ -69,9 +106,9 @@ impl Vectors for F32Avx512 {
     type Sum = __m512;
     type Input = __m512;
     type Weights = __m512;
-    type Total = f32;
+    type Row = __m256;
     const WIDTH: usize = 16;
-    const AT_ONCE: usize = POSITIONS;
+    const MANY: bool = true;
     #[inline(always)]
     unsafe fn zero() -> __m512 {
         unsafe { _mm512_setzero_ps() }
@@ -93,7 +130,11 @@ impl Vectors for F32Avx512 {
         unsafe { _mm512_fmadd_ps(a, w, sum) }
     }
     #[inline(always)]
-    unsafe fn totals(s: &[__m512; POSITIONS]) -> [f32; POSITIONS] {
+    unsafe fn row(
+        s: &[__m512; POSITIONS],
+        table: (i32, f32, f32),
+        activation: Activation,
+    ) -> __m256 {
         unsafe {
             // Halves of neighbours, then quarters, then within the 128-bit lanes.
             let half = |a: __m512, b: __m512| {
@@ -114,12 +155,22 @@ impl Vectors for F32Avx512 {
             let ab = _mm512_add_ps(even, odd);
             let sums = _mm512_add_ps(ab, _mm512_permute_ps::<0xB1>(ab));
             let order = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 0, 0, 0, 0, 0, 0, 0);
-            std::mem::transmute(_mm512_castps512_ps256(_mm512_permutexvar_ps(order, sums)))
+            let sums = _mm512_castps512_ps256(_mm512_permutexvar_ps(order, sums));
+            finish(sums, table, activation)
         }
     }
     #[inline(always)]
-    fn value(total: f32, table: (i32, f32, f32)) -> f32 {
-        total * table.1 + table.2
+    fn array(row: __m256) -> [f32; POSITIONS] {
+        // SAFETY: both are 8 values.
+        unsafe { std::mem::transmute(row) }
+    }
+    #[inline(always)]
+    unsafe fn store(row: __m256, to: *mut f32) {
+        unsafe { _mm256_storeu_ps(to, row) }
+    }
+    #[inline(always)]
+    unsafe fn store_mixed(a: __m256, b: __m256, to: *mut f32) {
+        unsafe { mixed(a, b, to) }
     }
 }
 
@@ -131,9 +182,9 @@ macro_rules! i8_256 {
             type Sum = __m256i;
             type Input = __m256i;
             type Weights = __m256i;
-            type Total = i32;
+            type Row = __m256;
             const WIDTH: usize = 32;
-            const AT_ONCE: usize = 2;
+            const MANY: bool = false;
             #[inline(always)]
             unsafe fn zero() -> __m256i {
                 unsafe { _mm256_setzero_si256() }
@@ -156,7 +207,11 @@ macro_rules! i8_256 {
                 unsafe { $add(sum, a, w) }
             }
             #[inline(always)]
-            unsafe fn totals(s: &[__m256i; POSITIONS]) -> [i32; POSITIONS] {
+            unsafe fn row(
+                s: &[__m256i; POSITIONS],
+                table: (i32, f32, f32),
+                activation: Activation,
+            ) -> __m256 {
                 unsafe {
                     let four = |a: usize| {
                         let ab = _mm256_hadd_epi32(s[a], s[a + 1]);
@@ -165,12 +220,22 @@ macro_rules! i8_256 {
                         let high = _mm256_extracti128_si256(all, 1);
                         _mm_add_epi32(_mm256_castsi256_si128(all), high)
                     };
-                    std::mem::transmute([four(0), four(4)])
+                    let sums = _mm256_set_m128i(four(4), four(0));
+                    finish_i32(sums, table, activation)
                 }
             }
             #[inline(always)]
-            fn value(total: i32, table: (i32, f32, f32)) -> f32 {
-                i8_value(total, table)
+            fn array(row: __m256) -> [f32; POSITIONS] {
+                // SAFETY: both are 8 values.
+                unsafe { std::mem::transmute(row) }
+            }
+            #[inline(always)]
+            unsafe fn store(row: __m256, to: *mut f32) {
+                unsafe { _mm256_storeu_ps(to, row) }
+            }
+            #[inline(always)]
+            unsafe fn store_mixed(a: __m256, b: __m256, to: *mut f32) {
+                unsafe { mixed(a, b, to) }
             }
         }
     };
@@ -178,7 +243,7 @@ macro_rules! i8_256 {
 
 #[inline(always)]
 unsafe fn add_avx2(sum: __m256i, a: __m256i, w: __m256i) -> __m256i {
-    unsafe { super::super::conv::x86::dot_avx2(sum, a, w) }
+    unsafe { dot_avx2(sum, a, w) }
 }
 
 i8_256!(I8Avx2, add_avx2);
@@ -192,9 +257,9 @@ macro_rules! i8_512 {
             type Sum = __m512i;
             type Input = __m512i;
             type Weights = __m512i;
-            type Total = i32;
+            type Row = __m256;
             const WIDTH: usize = 64;
-            const AT_ONCE: usize = POSITIONS;
+            const MANY: bool = true;
             #[inline(always)]
             unsafe fn zero() -> __m512i {
                 unsafe { _mm512_setzero_si512() }
@@ -217,7 +282,11 @@ macro_rules! i8_512 {
                 unsafe { $add(sum, a, w) }
             }
             #[inline(always)]
-            unsafe fn totals(s: &[__m512i; POSITIONS]) -> [i32; POSITIONS] {
+            unsafe fn row(
+                s: &[__m512i; POSITIONS],
+                table: (i32, f32, f32),
+                activation: Activation,
+            ) -> __m256 {
                 unsafe {
                     let half = |a: __m512i, b: __m512i| {
                         let low = _mm512_shuffle_i32x4::<0x44>(a, b);
@@ -239,12 +308,21 @@ macro_rules! i8_512 {
                     let order =
                         _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 0, 0, 0, 0, 0, 0, 0);
                     let sums = _mm512_permutexvar_epi32(order, sums);
-                    std::mem::transmute(_mm512_castsi512_si256(sums))
+                    finish_i32(_mm512_castsi512_si256(sums), table, activation)
                 }
             }
             #[inline(always)]
-            fn value(total: i32, table: (i32, f32, f32)) -> f32 {
-                i8_value(total, table)
+            fn array(row: __m256) -> [f32; POSITIONS] {
+                // SAFETY: both are 8 values.
+                unsafe { std::mem::transmute(row) }
+            }
+            #[inline(always)]
+            unsafe fn store(row: __m256, to: *mut f32) {
+                unsafe { _mm256_storeu_ps(to, row) }
+            }
+            #[inline(always)]
+            unsafe fn store_mixed(a: __m256, b: __m256, to: *mut f32) {
+                unsafe { mixed(a, b, to) }
             }
         }
     };
@@ -252,7 +330,7 @@ macro_rules! i8_512 {
 
 #[inline(always)]
 unsafe fn add_avx512(sum: __m512i, a: __m512i, w: __m512i) -> __m512i {
-    unsafe { super::super::conv::x86::dot_avx512(sum, a, w) }
+    unsafe { dot_avx512(sum, a, w) }
 }
 
 i8_512!(I8Avx512, add_avx512);
