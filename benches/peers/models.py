@@ -61,19 +61,19 @@ def folder():
 
 
 def prepare(name, kinds):
-    """Paths of the wanted kinds ("f32", "s8", "u8", "nncf"), of "input" and "reference"."""
+    """Paths of the wanted kinds ("f32", "s8", "u8", "nncf"), of "input", and of what onnxruntime
+    computes for it, "reference" (f32) and "s8-reference"."""
     folder().mkdir(parents=True, exist_ok=True)
     endings = {"f32": "onnx", "s8": "s8.onnx", "u8": "u8.onnx", "nncf": "nncf.xml",
-               "input": "input.f32", "reference": "reference.f32"}
+               "input": "input.f32", "reference": "reference.f32",
+               "s8-reference": "s8-reference.f32"}
     paths = {kind: str(folder() / f"{name}.{ending}") for kind, ending in endings.items()}
     size = nets.NETS[name][1]
 
     if not Path(paths["reference"]).exists():
         onnx.save(nets.build(name)[0], paths["f32"])
-        pair = nets.phantom(size, INPUT_SEED)
-        pair.tofile(paths["input"])
-        session = onnxruntime.InferenceSession(paths["f32"], providers=["CPUExecutionProvider"])
-        session.run(None, {"pair": pair})[0].tofile(paths["reference"])
+        nets.phantom(size, INPUT_SEED).tofile(paths["input"])
+        answer(paths["f32"], paths["input"], paths["reference"])
 
     quantisers = {
         "s8": lambda *files: qdq(*files, signed=True),
@@ -86,7 +86,16 @@ def prepare(name, kinds):
     for kind in missing:
         print(f"{name}: quantising ({kind})", flush=True)
         quantisers[kind](paths["f32"], paths[kind], pairs)
+    if "s8" in missing:
+        answer(paths["s8"], paths["input"], paths["s8-reference"])
     return paths
+
+
+def answer(model, source, target):
+    """Writes what onnxruntime computes."""
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    pair = np.fromfile(source, np.float32).reshape(session.get_inputs()[0].shape)
+    session.run(None, {"pair": pair})[0].tofile(target)
 
 
 def difference(output, reference):

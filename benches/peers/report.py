@@ -108,13 +108,17 @@ def agreement(result):
             wrong = "" if all(row["agrees"] for row in same) else " WRONG"
             line.append(f"{max(row['difference'] for row in same):.1e}{wrong}")
         rows.append(line)
-    title = "### Difference from onnxruntime's f32: RMS of the difference ÷ RMS\n\n"
+    title = (
+        "### Agreement\n\nRMS of the difference ÷ RMS of what onnxruntime computes in f32 (for "
+        "intraop-int8: from the same QDQ file).\n\n"
+    )
     return title + table(["network", *names], rows)
 
 
 def configurations(result):
     lines, net = ["### Configurations\n"], next(iter(result["nets"].values()))
-    for row in net["rows"]:
+    most = max(row["threads"] for row in net["rows"])
+    for row in cells(net, most).values():
         settings = ", ".join(f"{k} {v}" for k, v in row["configuration"].items())
         lines.append(f"- {row['engine']}, {row['threads']} thread(s): {settings}")
     return "\n".join(lines) + "\n"
