@@ -1,0 +1,104 @@
+"""The files of a network: f32, its int8 versions, an input and the output expected for it.
+
+int8 comes from each peer's own quantiser with the same calibration pairs. Files are kept in a
+folder named by what makes them, so that none outlives its recipe.
+"""
+
+import hashlib
+import logging
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnxruntime.quantization import (
+    CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static)
+
+import nets
+
+HERE = Path(__file__).parent
+CALIBRATION_SEEDS = range(1, 9)
+INPUT_SEED = 0
+# What onnxruntime quantises; instance norm has no int8 version in either engine.
+OPERATORS = ["Conv", "ConvTranspose", "Concat", "Resize", "Relu", "LeakyRelu"]
+
+
+class Reader(CalibrationDataReader):
+    def __init__(self, pairs):
+        self.pairs = iter(pairs)
+
+    def get_next(self):
+        pair = next(self.pairs, None)
+        return None if pair is None else {"pair": pair}
+
+
+def qdq(source, target, pairs, signed):
+    """Standard QDQ by onnxruntime, weights per channel. Signed activations are symmetric."""
+    logging.getLogger().setLevel(logging.ERROR)  # It advises shape inference; ours are known.
+    quantize_static(
+        source, target, Reader(pairs), quant_format=QuantFormat.QDQ, per_channel=True,
+        op_types_to_quantize=OPERATORS, calibrate_method=CalibrationMethod.MinMax,
+        activation_type=QuantType.QInt8 if signed else QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        extra_options={"ActivationSymmetric": signed, "WeightSymmetric": True})
+
+
+def nncf_int8(source, target, pairs):
+    """OpenVINO's own quantiser with its preset for speed."""
+    import nncf
+    import openvino
+
+    model = openvino.Core().read_model(source)
+    model = nncf.quantize(model, nncf.Dataset(pairs), preset=nncf.QuantizationPreset.PERFORMANCE,
+                          subset_size=len(pairs))
+    openvino.save_model(model, target, compress_to_fp16=False)
+
+
+def folder():
+    recipe = b"".join(
+        (HERE / name).read_bytes() for name in ("nets.py", "models.py", "requirements.txt"))
+    return HERE / ".models" / hashlib.sha256(recipe).hexdigest()[:12]
+
+
+def prepare(name, kinds):
+    """Paths of the wanted kinds ("f32", "s8", "u8", "nncf"), of "input", and of what onnxruntime
+    computes for it, "reference" (f32) and "s8-reference"."""
+    folder().mkdir(parents=True, exist_ok=True)
+    endings = {"f32": "onnx", "s8": "s8.onnx", "u8": "u8.onnx", "nncf": "nncf.xml",
+               "input": "input.f32", "reference": "reference.f32",
+               "s8-reference": "s8-reference.f32"}
+    paths = {kind: str(folder() / f"{name}.{ending}") for kind, ending in endings.items()}
+    size = nets.NETS[name][1]
+
+    if not Path(paths["reference"]).exists():
+        onnx.save(nets.build(name)[0], paths["f32"])
+        nets.phantom(size, INPUT_SEED).tofile(paths["input"])
+        answer(paths["f32"], paths["input"], paths["reference"])
+
+    quantisers = {
+        "s8": lambda *files: qdq(*files, signed=True),
+        "u8": lambda *files: qdq(*files, signed=False),
+        "nncf": nncf_int8,
+    }
+    missing = [kind for kind in kinds if kind in quantisers and not Path(paths[kind]).exists()]
+    if missing:
+        pairs = [nets.phantom(size, seed) for seed in CALIBRATION_SEEDS]
+    for kind in missing:
+        print(f"{name}: quantising ({kind})", flush=True)
+        quantisers[kind](paths["f32"], paths[kind], pairs)
+    if "s8" in missing:
+        answer(paths["s8"], paths["input"], paths["s8-reference"])
+    return paths
+
+
+def answer(model, source, target):
+    """Writes what onnxruntime computes."""
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    pair = np.fromfile(source, np.float32).reshape(session.get_inputs()[0].shape)
+    session.run(None, {"pair": pair})[0].tofile(target)
+
+
+def difference(output, reference):
+    """Root mean square of the difference, as a share of the reference's."""
+    a, b = np.fromfile(output, np.float32), np.fromfile(reference, np.float32)
+    return float(np.sqrt(np.mean((a - b) ** 2) / np.mean(b**2)))

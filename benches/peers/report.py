@@ -1,0 +1,136 @@
+"""The results as Markdown."""
+
+from statistics import median
+
+PEERS_F32 = ("onnxruntime-f32", "openvino-f32")
+
+
+def table(header, rows):
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+
+
+def markdown(result):
+    parts = [heading(result)]
+    threads = sorted({row["threads"] for net in result["nets"].values() for row in net["rows"]})
+    for n in threads:
+        parts += [times(result, n), ratios(result, n)]
+    parts += [scaling(result, threads), agreement(result), configurations(result)]
+    return "\n".join(part for part in parts if part)
+
+
+def heading(result):
+    ceilings = result["ceilings"]
+    macs = [
+        f"{name} {c['gmac_per_s']:.0f} GMAC/s ({c['instructions']})"
+        for name, c in (("f32", ceilings["f32"]), ("int8", ceilings["int8"])) if c
+    ]
+    copies = [f"copying {size} {rate:.1f} GB/s" for size, rate in
+              ceilings["copied_gb_per_s"].items()]
+    return (
+        f"{result['date']}, {result['cpu']}, {result['cores']} cores, load at the start "
+        f"{result['load_before']:.1f}. {result['rounds']} interleaved rounds: "
+        f"median (fastest) in ms.\n\nCeilings of one core: {', '.join(macs + copies)}.\n"
+    )
+
+
+def cells(net, threads):
+    return {row["engine"]: row for row in net["rows"] if row["threads"] == threads}
+
+
+def engines(result):
+    return list(dict.fromkeys(
+        row["engine"] for net in result["nets"].values() for row in net["rows"]))
+
+
+def times(result, threads):
+    names, rows = engines(result), []
+    for name, net in result["nets"].items():
+        row = cells(net, threads)
+        values = [f"{row[e]['median_ms']:.1f} ({row[e]['min_ms']:.1f})" for e in names]
+        rows.append([name, f"{net['gmac']:.2f}", *values])
+    return f"### {threads} thread(s)\n\n" + table(["network", "GMAC", *names], rows)
+
+
+def ratios(result, threads):
+    """intraop against the fastest peer, and the share of the ceiling that it reaches."""
+    rows = []
+    for name, net in result["nets"].items():
+        row = {engine: cell["median_ms"] for engine, cell in cells(net, threads).items()}
+        peers = {engine: ms for engine, ms in row.items() if not engine.startswith("intraop")}
+        f32 = {engine: ms for engine, ms in peers.items() if engine in PEERS_F32}
+        line = [name]
+        for engine, rivals in (("intraop-f32", f32), ("intraop-int8", peers)):
+            if engine not in row or not rivals:
+                line += ["", "", ""]
+                continue
+            rival = min(rivals, key=rivals.get)
+            ceiling = result["ceilings"][engine.removeprefix("intraop-")]
+            share = ""
+            if ceiling:
+                floor_ms = net["gmac"] / ceiling["gmac_per_s"] / threads * 1e3
+                share = f"{floor_ms / row[engine]:.0%}"
+            line += [f"{row[engine] / rivals[rival]:.2f}", rival, share]
+        rows.append(line)
+    if not any(any(line[1:]) for line in rows):
+        return ""
+    header = ["network", "f32 ÷ fastest f32 peer", "which", "of the f32 ceiling",
+              "int8 ÷ fastest peer", "which", "of the int8 ceiling"]
+    return table(header, rows)
+
+
+def scaling(result, threads):
+    """Speed-up by threads, and the time per voxel."""
+    names, rows = engines(result), []
+    if len(threads) < 2:
+        return ""
+    few, many = threads[0], threads[-1]
+    for name, net in result["nets"].items():
+        a, b = cells(net, few), cells(net, many)
+        rows.append([name, *(f"{a[e]['median_ms'] / b[e]['median_ms']:.2f}" for e in names)])
+    per_voxel = []
+    for name, net in result["nets"].items():
+        a = cells(net, few)
+        per_voxel.append(
+            [name, *(f"{a[e]['median_ms'] * 1e6 / net['voxels']:.1f}" for e in names)])
+    return (
+        f"### Speed-up from {few} to {many} threads\n\n" + table(["network", *names], rows)
+        + f"\n### ns per voxel, {few} thread(s)\n\n" + table(["network", *names], per_voxel)
+    )
+
+
+def agreement(result):
+    names, rows = engines(result), []
+    for name, net in result["nets"].items():
+        line = [name]
+        for engine in names:
+            same = [row for row in net["rows"] if row["engine"] == engine]
+            wrong = "" if all(row["agrees"] for row in same) else " WRONG"
+            line.append(f"{max(row['difference'] for row in same):.1e}{wrong}")
+        rows.append(line)
+    title = (
+        "### Agreement\n\nRMS of the difference ÷ RMS of what onnxruntime computes in f32 (for "
+        "intraop-int8: from the same QDQ file).\n\n"
+    )
+    return title + table(["network", *names], rows)
+
+
+def configurations(result):
+    lines, net = ["### Configurations\n"], next(iter(result["nets"].values()))
+    most = max(row["threads"] for row in net["rows"])
+    for row in cells(net, most).values():
+        settings = ", ".join(f"{k} {v}" for k, v in row["configuration"].items())
+        lines.append(f"- {row['engine']}, {row['threads']} thread(s): {settings}")
+    return "\n".join(lines) + "\n"
+
+
+def layers(net, engine, threads, runs):
+    """Medians over the runs of a profile, which lists the same layers every time."""
+    total = median(sum(layer[0] for layer in run) for run in runs)
+    rows = []
+    for same in zip(*runs):
+        ms = median(layer[0] for layer in same)
+        _, kind, kernel, name = same[0]
+        rows.append([name, kind, kernel, f"{ms:.3f}", f"{ms / total:.1%}"])
+    title = f"### {net}, {engine}, {threads} thread(s): {total:.1f} ms\n\n"
+    return title + table(["layer", "kind", "kernel", "ms", "share"], rows)

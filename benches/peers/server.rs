@@ -1,0 +1,71 @@
+//! intraop with one network, behind the protocol of `peer.py`: `ready` and the configuration
+//! first, then `run` computes once and answers in nanoseconds, `output PATH` writes the outputs as
+//! raw f32, `quit` ends.
+
+use std::error::Error;
+use std::io::{Write, stdin, stdout};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Parser;
+use intraop::engine::{Network, Simd};
+
+#[derive(Parser)]
+struct Options {
+    model: PathBuf,
+    /// Raw f32, little endian.
+    input: PathBuf,
+    #[arg(long)]
+    threads: usize,
+    /// The vector instructions to use; the widest of this CPU when absent.
+    #[arg(long)]
+    simd: Option<Simd>,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let options = Options::parse();
+    let simd = options.simd.unwrap_or_else(Simd::detect);
+    let name = options.model.display().to_string();
+    let network =
+        Network::new(&name, &Network::parse(&name, &std::fs::read(&options.model)?)?, simd)?;
+    let input = read_f32(&options.input)?;
+    let expected: usize = network.inputs()[0].shape.iter().product();
+    if input.len() != expected {
+        return Err(format!("{name}: expected {expected} values, found {}", input.len()).into());
+    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads).build()?;
+    let mut outputs = Vec::new();
+    let version = env!("CARGO_PKG_VERSION");
+    println!(
+        r#"ready {{"version": "{version}", "threads": {}, "simd": "{simd}"}}"#,
+        options.threads
+    );
+    for line in stdin().lines() {
+        let line = line?;
+        match line.split_once(' ').unwrap_or((&line, "")) {
+            ("run", _) => {
+                let start = Instant::now();
+                pool.install(|| network.run(&[&input], &mut outputs).map_err(|e| e.to_string()))?;
+                println!("{}", start.elapsed().as_nanos());
+            }
+            ("output", path) => {
+                write_f32(path, &outputs.concat())?;
+                println!("written");
+            }
+            ("quit", _) => break,
+            (other, _) => return Err(format!("expected run, output or quit, found {other}").into()),
+        }
+        stdout().flush()?;
+    }
+    Ok(())
+}
+
+fn read_f32(path: &PathBuf) -> Result<Vec<f32>, std::io::Error> {
+    let bytes = std::fs::read(path)?;
+    Ok(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
+}
+
+fn write_f32(path: &str, values: &[f32]) -> Result<(), std::io::Error> {
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    std::fs::write(path, bytes)
+}
