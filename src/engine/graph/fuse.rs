@@ -137,13 +137,10 @@ impl Graph {
     fn fold_activation(&mut self) -> bool {
         let relu = Activation { negative_slope: 0.0, max: f32::INFINITY };
         let fits = |a: &Node, b: &Node| {
-            let computes = matches!(
-                a.op,
-                Op::Conv(_) | Op::Add | Op::Scale { .. } | Op::InstanceNorm { .. }
-            );
+            let computes =
+                matches!(a.op, Op::Conv(_) | Op::Add | Op::Scale { .. } | Op::InstanceNorm { .. });
             let between = self.quant(a.output);
-            let same = between.is_none()
-                || between == self.quant(b.output) && b.activation == relu;
+            let same = between.is_none() || between == self.quant(b.output) && b.activation == relu;
             computes && a.activation == Activation::NONE && b.op == Op::Activate && same
         };
         let Some((first, second)) = self.find_pair(fits) else { return false };

@@ -46,6 +46,41 @@ impl F32Vectors for Neon {
     unsafe fn fma(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
         unsafe { vfmaq_f32(c, a, b) }
     }
+    const BLOCK: usize = 4;
+    /// One load per position brings 4 values, each of which a multiplication takes from its
+    /// lane: a splat would cost as much as a multiplication.
+    #[inline(always)]
+    unsafe fn block<const M: usize, const N: usize, const T: usize>(
+        input: *const f32,
+        step: usize,
+        weights: *const f32,
+        sums: &mut [[float32x4_t; N]; M],
+    ) {
+        unsafe {
+            // M + T − 1 rows, T ≤ 3.
+            let row = |at: usize| vld1q_f32(input.add(at * step));
+            let rows: [float32x4_t; M] = std::array::from_fn(|m| row(m));
+            let more = [row((T > 1) as usize * M), row((T > 2) as usize * (M + 1))];
+            macro_rules! lane {
+                ($lane:literal) => {
+                    for tap in 0..T {
+                        for n in 0..N {
+                            let w = vld1q_f32(weights.add((($lane * T + tap) * N + n) * 4));
+                            for m in 0..M {
+                                let at = m + tap;
+                                let a = if at < M { rows[at] } else { more[at - M] };
+                                sums[m][n] = vfmaq_laneq_f32::<$lane>(sums[m][n], w, a);
+                            }
+                        }
+                    }
+                };
+            }
+            lane!(0);
+            lane!(1);
+            lane!(2);
+            lane!(3);
+        }
+    }
     #[inline(always)]
     unsafe fn finish(v: float32x4_t, t: &F32Tile, to: *mut f32, channels: usize) {
         unsafe {
@@ -78,7 +113,7 @@ unsafe fn store_bytes(v: float32x4_t, to: *mut u8, zero: i32, channels: usize) {
 }
 
 macro_rules! four_lanes {
-    ($level:ident, $sum:ty, $init:expr, $dot:expr, $total:expr) => {
+    ($level:ident, $sum:ty, $init:expr, $dot:expr, $total:expr, $size:literal, $block:ident) => {
         impl I8Vectors for $level {
             const LANES: usize = 4;
             type Sum = $sum;
@@ -99,6 +134,16 @@ macro_rules! four_lanes {
             #[inline(always)]
             unsafe fn dot(sum: $sum, a: int8x16_t, w: int8x16_t) -> $sum {
                 unsafe { $dot(sum, a, w) }
+            }
+            const BLOCK: usize = $size;
+            #[inline(always)]
+            unsafe fn block<const M: usize, const N: usize, const T: usize>(
+                input: *const u8,
+                step: usize,
+                weights: *const i8,
+                sums: &mut [[$sum; N]; M],
+            ) {
+                unsafe { $block::<M, N, T>(input.cast(), step, weights, sums) }
             }
             #[inline(always)]
             unsafe fn finish_f32(s: $sum, t: &I8Tile, n: usize, to: *mut f32, channels: usize) {
@@ -163,8 +208,90 @@ unsafe fn same(sum: int32x4_t) -> int32x4_t {
     sum
 }
 
-four_lanes!(Neon, Halves, halves, dot_neon, total);
-four_lanes!(DotProd, int32x4_t, same, dot_prod, same);
+/// Two groups: two products of int8 fit an i16 (2 · 128 · 127 = 32512), so one pairwise addition
+/// serves both.
+#[inline(always)]
+unsafe fn block_neon<const M: usize, const N: usize, const T: usize>(
+    input: *const i8,
+    step: usize,
+    weights: *const i8,
+    sums: &mut [[Halves; N]; M],
+) {
+    unsafe {
+        let w: [[[int8x16_t; N]; T]; 2] = std::array::from_fn(|k| {
+            std::array::from_fn(|t| {
+                std::array::from_fn(|n| vld1q_s8(weights.add(((k * T + t) * N + n) * 16)))
+            })
+        });
+        for at in 0..M + T - 1 {
+            let a = vreinterpret_s32_s8(vld1_s8(input.add(at * step)));
+            let a0 = vreinterpretq_s8_s32(vdupq_lane_s32::<0>(a));
+            let a1 = vreinterpretq_s8_s32(vdupq_lane_s32::<1>(a));
+            for tap in 0..T {
+                if at >= tap && at - tap < M {
+                    for n in 0..N {
+                        let (w0, w1) = (w[0][tap][n], w[1][tap][n]);
+                        let low = vmull_s8(vget_low_s8(w0), vget_low_s8(a0));
+                        let low = vmlal_s8(low, vget_low_s8(w1), vget_low_s8(a1));
+                        let high = vmull_high_s8(w0, a0);
+                        let high = vmlal_high_s8(high, w1, a1);
+                        let sum = &mut sums[at - tap][n];
+                        *sum = (vpadalq_s16(sum.0, low), vpadalq_s16(sum.1, high));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The intrinsic is not stable yet.
+#[inline(always)]
+unsafe fn dot_lane<const LANE: i32>(mut sum: int32x4_t, w: int8x16_t, a: int8x16_t) -> int32x4_t {
+    unsafe {
+        asm!(
+            "sdot {sum:v}.4s, {w:v}.16b, {a:v}.4b[{lane}]",
+            sum = inout(vreg) sum, w = in(vreg) w, a = in(vreg) a, lane = const LANE,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    sum
+}
+
+/// Four groups, as in f32.
+#[inline(always)]
+unsafe fn block_dot<const M: usize, const N: usize, const T: usize>(
+    input: *const i8,
+    step: usize,
+    weights: *const i8,
+    sums: &mut [[int32x4_t; N]; M],
+) {
+    unsafe {
+        let row = |at: usize| vld1q_s8(input.add(at * step));
+        let rows: [int8x16_t; M] = std::array::from_fn(|m| row(m));
+        let more = [row((T > 1) as usize * M), row((T > 2) as usize * (M + 1))];
+        macro_rules! lane {
+            ($lane:literal) => {
+                for tap in 0..T {
+                    for n in 0..N {
+                        let w = vld1q_s8(weights.add((($lane * T + tap) * N + n) * 16));
+                        for m in 0..M {
+                            let at = m + tap;
+                            let a = if at < M { rows[at] } else { more[at - M] };
+                            sums[m][n] = dot_lane::<$lane>(sums[m][n], w, a);
+                        }
+                    }
+                }
+            };
+        }
+        lane!(0);
+        lane!(1);
+        lane!(2);
+        lane!(3);
+    }
+}
+
+four_lanes!(Neon, Halves, halves, dot_neon, total, 2, block_neon);
+four_lanes!(DotProd, int32x4_t, same, dot_prod, same, 4, block_dot);
 
 /// Wrappers that switch the instructions on, and the table of all tile shapes.
 macro_rules! tiles {
@@ -188,9 +315,10 @@ macro_rules! tiles {
     };
 }
 
+// As many as fit the 32 registers without spilling.
 tiles!(NEON, Neon, "neon",
-    f32 1: [1 2 3 4 5 6 7 8], 2: [1 2 3 4 5 6 7 8], 3: [1 2 3 4 5 6 7 8], 4: [1 2 3 4 5 6];
-    i8 1: [1 2 3 4 5 6 7 8], 2: [1 2 3 4 5 6], 3: [1 2 3 4], 4: [1 2 3]);
+    f32 1: [1 2 3 4 5 6 7 8], 2: [1 2 3 4 5 6 7 8], 3: [1 2 3 4 5 6 7], 4: [1 2 3 4 5 6];
+    i8 1: [1 2 3 4 5 6 7 8], 2: [1 2 3 4]);
 tiles!(DOT_PROD, DotProd, "neon,dotprod",
-    f32 1: [1 2 3 4 5 6 7 8], 2: [1 2 3 4 5 6 7 8], 3: [1 2 3 4 5 6 7 8], 4: [1 2 3 4 5 6];
-    i8 1: [1 2 3 4 5 6 7 8], 2: [1 2 3 4 5 6 7 8], 3: [1 2 3 4 5 6 7 8], 4: [1 2 3 4 5 6]);
+    f32 1: [1 2 3 4 5 6 7 8], 2: [1 2 3 4 5 6 7 8], 3: [1 2 3 4 5 6 7], 4: [1 2 3 4 5 6];
+    i8 1: [1 2 3 4 5 6 7 8], 2: [1 2 3 4 5 6 7 8], 3: [1 2 3 4 5 6 7], 4: [1 2 3 4 5 6]);

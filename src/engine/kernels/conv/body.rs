@@ -35,14 +35,52 @@ fn prefetch(line: *const u8) {
     let _ = line;
 }
 
+/// Fetches the windows that are read next, a cache line at a time: they lie too far apart for
+/// the CPU to guess, and waiting for the second cache would take a third of the time.
+struct Ahead {
+    line: *const u8,
+    windows: usize,
+    step: usize,
+    at: usize,
+}
+
+impl Ahead {
+    #[inline(always)]
+    fn new<const M: usize, const T: usize>(first: *const u8, step: usize) -> Ahead {
+        Ahead { line: first, windows: M + T - 1, step, at: 0 }
+    }
+
+    #[inline(always)]
+    fn fetch(&mut self) {
+        prefetch(self.line.wrapping_add(self.at * self.step));
+        self.at += 1;
+        if self.at == self.windows {
+            self.at = 0;
+            self.line = self.line.wrapping_add(64);
+        }
+    }
+}
+
 /// The vector operations of an f32 tile.
-pub trait F32Vectors {
+pub trait F32Vectors: Sized {
     const LANES: usize;
     type V: Copy;
     unsafe fn load(from: *const f32) -> Self::V;
     unsafe fn splat(from: *const f32) -> Self::V;
     /// `a · b + c`
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// Steps of k that [`F32Vectors::block`] takes.
+    const BLOCK: usize = 1;
+    /// Adds the products of `BLOCK` steps of k.
+    #[inline(always)]
+    unsafe fn block<const M: usize, const N: usize, const T: usize>(
+        input: *const f32,
+        step: usize,
+        weights: *const f32,
+        sums: &mut [[Self::V; N]; M],
+    ) {
+        unsafe { f32_step::<Self, M, N, T>(input, step, weights, sums) }
+    }
     /// Stores the activated values of the first `channels` lanes.
     unsafe fn finish(v: Self::V, t: &F32Tile, to: *mut f32, channels: usize);
 }
@@ -92,35 +130,53 @@ unsafe fn f32_segment<I: F32Vectors, const M: usize, const N: usize, const T: us
     sums: &mut [[I::V; N]; M],
 ) -> *const f32 {
     unsafe {
-        // Windows lie too far apart for the CPU to guess: without this, waiting for the second
-        // cache takes a third of the time.
-        let mut ahead = next.cast::<u8>();
-        let stride = (((M + T - 2) * t.step + t.length) * 4).div_ceil(t.length);
-        for k in 0..t.length {
-            prefetch(ahead);
-            ahead = ahead.wrapping_add(stride);
-            let mut w = [[I::load(weights); N]; T];
-            for (i, w) in w.as_flattened_mut().iter_mut().enumerate() {
-                *w = I::load(weights.add(i * I::LANES));
+        let mut ahead = Ahead::new::<M, T>(next.cast(), 4 * t.step);
+        let mut k = 0;
+        while k + I::BLOCK <= t.length {
+            for _ in 0..I::BLOCK {
+                ahead.fetch();
             }
-            unroll!(at in 0..M + T - 1 => {
-                let a = I::splat(input.add(at * t.step + k));
-                for tap in 0..T {
-                    if at >= tap && at - tap < M {
-                        for (sum, w) in sums[at - tap].iter_mut().zip(&w[tap]) {
-                            *sum = I::fma(a, *w, *sum);
-                        }
-                    }
-                }
-            });
+            I::block::<M, N, T>(input.add(k), t.step, weights, sums);
+            weights = weights.add(I::BLOCK * T * N * I::LANES);
+            k += I::BLOCK;
+        }
+        while I::BLOCK > 1 && k < t.length {
+            f32_step::<I, M, N, T>(input.add(k), t.step, weights, sums);
             weights = weights.add(T * N * I::LANES);
+            k += 1;
         }
         weights
     }
 }
 
+/// One step of k.
+#[inline(always)]
+unsafe fn f32_step<I: F32Vectors, const M: usize, const N: usize, const T: usize>(
+    input: *const f32,
+    step: usize,
+    weights: *const f32,
+    sums: &mut [[I::V; N]; M],
+) {
+    unsafe {
+        let mut w = [[I::load(weights); N]; T];
+        for (i, w) in w.as_flattened_mut().iter_mut().enumerate() {
+            *w = I::load(weights.add(i * I::LANES));
+        }
+        unroll!(at in 0..M + T - 1 => {
+            let a = I::splat(input.add(at * step));
+            for tap in 0..T {
+                if at >= tap && at - tap < M {
+                    for (sum, w) in sums[at - tap].iter_mut().zip(&w[tap]) {
+                        *sum = I::fma(a, *w, *sum);
+                    }
+                }
+            }
+        });
+    }
+}
+
 /// The vector operations of an int8 tile.
-pub trait I8Vectors {
+pub trait I8Vectors: Sized {
     const LANES: usize;
     type Sum: Copy;
     type Weights: Copy;
@@ -132,6 +188,18 @@ pub trait I8Vectors {
     unsafe fn splat(from: *const u8) -> Self::Bytes;
     /// Adds each lane's 4 products, exactly.
     unsafe fn dot(sum: Self::Sum, a: Self::Bytes, w: Self::Weights) -> Self::Sum;
+    /// Groups of 4 bytes that [`I8Vectors::block`] takes.
+    const BLOCK: usize = 1;
+    /// Adds the products of `BLOCK` groups.
+    #[inline(always)]
+    unsafe fn block<const M: usize, const N: usize, const T: usize>(
+        input: *const u8,
+        step: usize,
+        weights: *const i8,
+        sums: &mut [[Self::Sum; N]; M],
+    ) {
+        unsafe { i8_step::<Self, M, N, T>(input, step, weights, sums) }
+    }
     /// Stores the first `channels` lanes as f32; `n` is the vector's number in the tile.
     unsafe fn finish_f32(sum: Self::Sum, t: &I8Tile, n: usize, to: *mut f32, channels: usize);
     /// … as stored bytes with this zero point.
@@ -196,27 +264,47 @@ unsafe fn i8_segment<I: I8Vectors, const M: usize, const N: usize, const T: usiz
     sums: &mut [[I::Sum; N]; M],
 ) -> *const i8 {
     unsafe {
-        let mut ahead = next;
-        let stride = ((M + T - 2) * t.step + 4 * t.length).div_ceil(t.length);
-        for k in 0..t.length {
-            prefetch(ahead);
-            ahead = ahead.wrapping_add(stride);
-            let mut w = [[I::weights(weights); N]; T];
-            for (i, w) in w.as_flattened_mut().iter_mut().enumerate() {
-                *w = I::weights(weights.add(i * I::LANES * 4));
+        let mut ahead = Ahead::new::<M, T>(next, t.step);
+        let mut k = 0;
+        while k + I::BLOCK <= t.length {
+            for _ in 0..I::BLOCK {
+                ahead.fetch();
             }
-            unroll!(at in 0..M + T - 1 => {
-                let a = I::splat(input.add(at * t.step + 4 * k));
-                for tap in 0..T {
-                    if at >= tap && at - tap < M {
-                        for (sum, w) in sums[at - tap].iter_mut().zip(&w[tap]) {
-                            *sum = I::dot(*sum, a, *w);
-                        }
-                    }
-                }
-            });
+            I::block::<M, N, T>(input.add(4 * k), t.step, weights, sums);
+            weights = weights.add(I::BLOCK * T * N * I::LANES * 4);
+            k += I::BLOCK;
+        }
+        while I::BLOCK > 1 && k < t.length {
+            i8_step::<I, M, N, T>(input.add(4 * k), t.step, weights, sums);
             weights = weights.add(T * N * I::LANES * 4);
+            k += 1;
         }
         weights
+    }
+}
+
+/// One group of 4 bytes.
+#[inline(always)]
+unsafe fn i8_step<I: I8Vectors, const M: usize, const N: usize, const T: usize>(
+    input: *const u8,
+    step: usize,
+    weights: *const i8,
+    sums: &mut [[I::Sum; N]; M],
+) {
+    unsafe {
+        let mut w = [[I::weights(weights); N]; T];
+        for (i, w) in w.as_flattened_mut().iter_mut().enumerate() {
+            *w = I::weights(weights.add(i * I::LANES * 4));
+        }
+        unroll!(at in 0..M + T - 1 => {
+            let a = I::splat(input.add(at * step));
+            for tap in 0..T {
+                if at >= tap && at - tap < M {
+                    for (sum, w) in sums[at - tap].iter_mut().zip(&w[tap]) {
+                        *sum = I::dot(*sum, a, *w);
+                    }
+                }
+            }
+        });
     }
 }

@@ -7,7 +7,7 @@ use crate::phantom::Random;
 
 /// A random tile's description: positions, vectors, step, segments, length.
 fn shapes() -> impl Strategy<Value = (u64, usize, usize, usize, usize, usize)> {
-    (any::<u64>(), 1..9usize, 0..7usize, 1..5usize, 1..7usize, 0..16usize)
+    (any::<u64>(), 1..9usize, 0..7usize, 1..5usize, 1..14usize, 0..16usize)
 }
 
 proptest! {
