@@ -13,7 +13,7 @@ use intraop::engine::{Network, Simd};
 #[derive(Parser)]
 struct Options {
     model: PathBuf,
-    /// Raw f32, little endian.
+    /// Raw f32, little endian, of all inputs one after the other.
     input: PathBuf,
     #[arg(long)]
     threads: usize,
@@ -28,16 +28,23 @@ fn main() -> Result<(), Box<dyn Error>> {
     let name = options.model.display().to_string();
     let network =
         Network::new(&name, &Network::parse(&name, &std::fs::read(&options.model)?)?, simd)?;
-    let input = read_f32(&options.input)?;
-    let expected: usize = network.inputs()[0].shape.iter().product();
-    if input.len() != expected {
-        return Err(format!("{name}: expected {expected} values, found {}", input.len()).into());
+    let values = read_f32(&options.input)?;
+    let mut rest = values.as_slice();
+    let mut inputs = Vec::new();
+    for tensor in network.inputs() {
+        let expected: usize = tensor.shape.iter().product();
+        let (input, others) = rest.split_at_checked(expected).ok_or_else(|| {
+            format!("{name}: {}: expected {expected} values, found {}", tensor.name, rest.len())
+        })?;
+        inputs.push(input);
+        rest = others;
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(options.threads).build()?;
     let mut outputs = Vec::new();
     let version = env!("CARGO_PKG_VERSION");
+    let own = network.steps().iter().all(|step| step.engine == "intraop");
     println!(
-        r#"ready {{"version": "{version}", "threads": {}, "simd": "{simd}"}}"#,
+        r#"ready {{"version": "{version}", "threads": {}, "simd": "{simd}", "all_own": {own}}}"#,
         options.threads
     );
     for line in stdin().lines() {
@@ -45,7 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         match line.split_once(' ').unwrap_or((&line, "")) {
             ("run", _) => {
                 let start = Instant::now();
-                pool.install(|| network.run(&[&input], &mut outputs).map_err(|e| e.to_string()))?;
+                pool.install(|| network.run(&inputs, &mut outputs).map_err(|e| e.to_string()))?;
                 println!("{}", start.elapsed().as_nanos());
             }
             ("output", path) => {

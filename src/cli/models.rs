@@ -1,9 +1,11 @@
+use std::collections::BTreeMap;
+
 use clap::Subcommand;
 use serde::Serialize;
 
 use crate::Result;
-use crate::engine::{Session, SessionOptions};
-use crate::package::{self, Manifest};
+use crate::engine::{Network, Session, SessionOptions};
+use crate::package::{self, Manifest, Package};
 
 use super::{say, to_json};
 
@@ -24,7 +26,11 @@ enum Command {
     /// What a package says of itself
     Show {
         model: String,
-        /// The whole manifest as JSON
+        /// What the engine makes of each graph, step by step: who runs it, shapes,
+        /// multiply-accumulates, bytes
+        #[arg(long)]
+        plan: bool,
+        /// As JSON: the whole manifest, or the plan
         #[arg(long)]
         json: bool,
     },
@@ -45,7 +51,7 @@ impl Models {
     pub fn run(&self) -> Result<()> {
         match &self.command {
             Command::List { json } => list(*json),
-            Command::Show { model, json } => show(model, *json),
+            Command::Show { model, plan, json } => show(model, *plan, *json),
             Command::Verify { model } => verify(model),
         }
     }
@@ -81,13 +87,54 @@ fn list(json: bool) -> Result<()> {
     say(&rows.iter().map(line).collect::<Vec<_>>().join("\n"))
 }
 
-fn show(model: &str, json: bool) -> Result<()> {
+fn show(model: &str, plan: bool, json: bool) -> Result<()> {
     let package = package::find(model)?;
+    if plan {
+        return show_plan(package, json);
+    }
     let manifest = &package.manifest;
     if json {
         return say(&to_json(manifest));
     }
     say(&format!("{}path          {}", describe(manifest), package.path.display()))
+}
+
+/// What runs where, step by step.
+fn show_plan(package: Package, json: bool) -> Result<()> {
+    let session = Session::new(package, SessionOptions::with_threads(1))?;
+    let names = session.package().manifest.graphs.iter().map(|g| &g.name);
+    if json {
+        let plans: BTreeMap<_, _> =
+            names.zip(session.networks().iter().map(Network::steps)).collect();
+        return say(&to_json(&plans));
+    }
+    let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
+    let mut lines = Vec::new();
+    for (name, network) in names.zip(session.networks()) {
+        let steps = network.steps();
+        let macs: usize = steps.iter().map(|s| s.macs).sum();
+        let weights: usize = steps.iter().map(|s| s.weight_bytes).sum();
+        lines.push(format!(
+            "{name}: {:.3} GMAC, weights {:.1} MiB, arena {:.1} MiB, {} vectors",
+            macs as f64 / 1e9,
+            mib(weights),
+            mib(network.arena_bytes()),
+            session.simd()
+        ));
+        for step in steps {
+            lines.push(format!(
+                "  {:8} {:13} {:>9.3} MMAC {:>9.3} MiB  {} → {}  {}",
+                step.engine,
+                step.op,
+                step.macs as f64 / 1e6,
+                mib(step.weight_bytes + step.image_bytes),
+                step.from,
+                step.to,
+                step.name
+            ));
+        }
+    }
+    say(&lines.join("\n"))
 }
 
 fn describe(m: &Manifest) -> String {

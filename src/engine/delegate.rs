@@ -9,9 +9,10 @@ use tract_onnx::Onnx;
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto};
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::ops::expandable::{Expansion, expand};
+use tract_onnx::tract_hir::tract_core::ops::konst::Const;
 
 use super::graph::{Constants, Graph, Id, Translator};
-use super::plan::Plan;
+use super::plan::{Plan, StepInfo};
 use super::{Simd, TensorInfo};
 
 /// The graph, if every node of it is ours.
@@ -263,4 +264,25 @@ impl TypedOp for Region {
         Ok(self.plan.outputs.iter().map(fact).collect())
     }
     as_op!();
+}
+
+fn region_of(node: &TypedNode) -> Option<&Region> {
+    node.op.downcast_ref::<Region>()
+}
+
+/// The nodes of a model with regions, the regions step by step.
+pub fn steps(model: &TypedModel) -> Vec<StepInfo> {
+    let of_node = |node: &TypedNode| match region_of(node) {
+        Some(region) => region.plan.steps().cloned().collect(),
+        None => {
+            let facts: Vec<String> = node.outputs.iter().map(|o| format!("{:?}", o.fact)).collect();
+            vec![StepInfo::of_tract(&node.name, &node.op.name(), facts.join(" + "))]
+        }
+    };
+    model.nodes().iter().filter(|n| !n.op_is::<Const>()).flat_map(of_node).collect()
+}
+
+/// Of all regions together.
+pub fn arena_bytes(model: &TypedModel) -> usize {
+    model.nodes().iter().filter_map(region_of).map(|r| r.plan.arena_bytes).sum()
 }

@@ -80,6 +80,11 @@ impl Session {
         self.options.simd
     }
 
+    /// The package's graphs, compiled, in the manifest's order.
+    pub fn networks(&self) -> &[Network] {
+        &self.graphs
+    }
+
     /// Runs a closure on the session's threads.
     pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         self.pool.install(work)

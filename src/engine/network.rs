@@ -142,6 +142,22 @@ impl Network {
         Err(failed(&self.name, TractError::msg(problem)))
     }
 
+    /// What runs, in order: our steps, and the nodes that tract runs.
+    pub fn steps(&self) -> Vec<StepInfo> {
+        match &self.program {
+            Program::Own(plan) => plan.steps().cloned().collect(),
+            Program::Tract(plan) => delegate::steps(plan.model()),
+        }
+    }
+
+    /// Bytes of memory for the images between our steps.
+    pub fn arena_bytes(&self) -> usize {
+        match &self.program {
+            Program::Own(plan) => plan.arena_bytes,
+            Program::Tract(plan) => delegate::arena_bytes(plan.model()),
+        }
+    }
+
     /// The steps of our engine, in order, with how long each took in one run; empty for a graph
     /// that tract runs.
     ///

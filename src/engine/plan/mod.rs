@@ -43,10 +43,12 @@ enum Work {
 }
 
 /// What `models show --plan` prints of a step.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct StepInfo {
     pub name: String,
-    pub op: &'static str,
+    /// Who runs it: `intraop` or `tract`.
+    pub engine: &'static str,
+    pub op: String,
     pub from: String,
     pub to: String,
     pub macs: usize,
@@ -54,6 +56,22 @@ pub struct StepInfo {
     pub weight_bytes: usize,
     /// Of the images read and written.
     pub image_bytes: usize,
+}
+
+impl StepInfo {
+    /// A node that tract runs: what it costs is not known here.
+    pub fn of_tract(name: &str, op: &str, to: String) -> StepInfo {
+        StepInfo {
+            name: name.into(),
+            engine: "tract",
+            op: op.into(),
+            from: String::new(),
+            to,
+            macs: 0,
+            weight_bytes: 0,
+            image_bytes: 0,
+        }
+    }
 }
 
 impl Plan {
@@ -75,7 +93,8 @@ impl Plan {
             let from = layout.image(&graph, *id);
             let info = StepInfo {
                 name: graph.tensors[*id].name.clone(),
-                op: "Unpack",
+                engine: "intraop",
+                op: "Unpack".into(),
                 from: describe(&graph.tensors[*id]),
                 to: String::new(),
                 macs: 0,
@@ -280,7 +299,8 @@ fn info(graph: &Graph, node: &Node, work: &Work) -> StepInfo {
     let output = &graph.tensors[node.output];
     StepInfo {
         name: node.name.clone(),
-        op: if matches!(work, Work::Pack(_)) { "Pack" } else { node.op.name() },
+        engine: "intraop",
+        op: if matches!(work, Work::Pack(_)) { "Pack" } else { node.op.name() }.into(),
         from: inputs().map(describe).collect::<Vec<_>>().join(" + "),
         to: describe(output),
         macs: node.macs(&graph.tensors),
