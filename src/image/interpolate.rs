@@ -7,21 +7,57 @@ use super::Volume;
 
 /// A sample that can be interpolated: a number or a vector of numbers.
 pub trait Lerp: Copy {
+    /// The sample as it is computed with.
+    type Wide: Copy;
+
+    fn widened(data: &[Self], at: usize) -> Self::Wide;
+
     /// `a + t · (b − a)`.
-    fn lerp(a: Self, b: Self, t: f32) -> Self;
+    fn lerp(a: Self::Wide, b: Self::Wide, t: f32) -> Self::Wide;
+
+    fn narrowed(wide: Self::Wide) -> Self;
 }
 
 impl Lerp for f32 {
-    #[inline]
+    type Wide = f32;
+
+    #[inline(always)]
+    fn widened(data: &[f32], at: usize) -> f32 {
+        data[at]
+    }
+
+    #[inline(always)]
     fn lerp(a: f32, b: f32, t: f32) -> f32 {
         a + t * (b - a)
+    }
+
+    #[inline(always)]
+    fn narrowed(wide: f32) -> f32 {
+        wide
     }
 }
 
 impl Lerp for [f32; 3] {
-    #[inline]
-    fn lerp(a: Self, b: Self, t: f32) -> Self {
-        [f32::lerp(a[0], b[0], t), f32::lerp(a[1], b[1], t), f32::lerp(a[2], b[2], t)]
+    /// Four numbers, which every CPU computes at once; the last means nothing.
+    type Wide = [f32; 4];
+
+    #[inline(always)]
+    fn widened(data: &[[f32; 3]], at: usize) -> [f32; 4] {
+        if let Some(four) = data.as_flattened()[3 * at..].first_chunk() {
+            return *four;
+        }
+        let [x, y, z] = data[at];
+        [x, y, z, 0.0]
+    }
+
+    #[inline(always)]
+    fn lerp(a: [f32; 4], b: [f32; 4], t: f32) -> [f32; 4] {
+        std::array::from_fn(|i| a[i] + t * (b[i] - a[i]))
+    }
+
+    #[inline(always)]
+    fn narrowed([x, y, z, _]: [f32; 4]) -> [f32; 3] {
+        [x, y, z]
     }
 }
 
@@ -29,7 +65,9 @@ impl Lerp for [f32; 3] {
 /// still is, as in ITK (`IsInsideBuffer`).
 #[inline]
 pub fn inside(size: [usize; 3], index: Vector3<f64>) -> bool {
-    (0..3).all(|axis| index[axis] >= -0.5 && index[axis] < size[axis] as f64 - 0.5)
+    // Without early exit: one comparison costs less than a branch.
+    let along = |axis: usize| index[axis] >= -0.5 && index[axis] < size[axis] as f64 - 0.5;
+    along(0) & along(1) & along(2)
 }
 
 impl<T: Lerp> Volume<T> {
@@ -42,23 +80,51 @@ impl<T: Lerp> Volume<T> {
     /// The interpolated value; outside the image that of the nearest border point.
     #[inline]
     pub fn sample_clamped(&self, index: Vector3<f64>) -> T {
-        let size = self.geometry.size;
-        let mut low = [0; 3];
-        let mut step = [0; 3];
-        let mut t = [0.0; 3];
+        Place::clamped(self.geometry.size, index).value(&self.data)
+    }
+}
+
+/// Where a continuous index lies between the voxel centres of an image: for several images of
+/// one size, found once.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// Position in memory of the voxel at or below the index.
+    low: usize,
+    /// From there to the next voxel along x, y, z; 0 at the border.
+    step: [usize; 3],
+    t: [f32; 3],
+}
+
+impl Place {
+    /// The place nearest to `index` that is in an image of `size`.
+    #[inline]
+    pub fn clamped(size: [usize; 3], index: Vector3<f64>) -> Place {
         let strides = [1, size[0], size[0] * size[1]];
+        let mut place = Place { low: 0, step: [0; 3], t: [0.0; 3] };
         for axis in 0..3 {
             // Also sends NaN to 0: casts and `max` do the rest.
             let at = index[axis].max(0.0).min((size[axis] - 1) as f64);
             let floor = at as usize;
-            low[axis] = floor * strides[axis];
-            step[axis] = if floor + 1 < size[axis] { strides[axis] } else { 0 };
-            t[axis] = (at - floor as f64) as f32;
+            place.low += floor * strides[axis];
+            place.step[axis] = if floor + 1 < size[axis] { strides[axis] } else { 0 };
+            place.t[axis] = (at - floor as f64) as f32;
         }
-        let at = low[0] + low[1] + low[2];
-        let row = |at: usize| T::lerp(self.data[at], self.data[at + step[0]], t[0]);
-        let plane = |at: usize| T::lerp(row(at), row(at + step[1]), t[1]);
-        T::lerp(plane(at), plane(at + step[2]), t[2])
+        place
+    }
+
+    /// The value there of an image's samples, interpolated along z, then y, then x.
+    #[inline]
+    pub fn value<T: Lerp>(&self, data: &[T]) -> T {
+        let [dx, dy, _] = self.step;
+        let near = T::lerp(self.column(data, 0), self.column(data, dy), self.t[1]);
+        let far = T::lerp(self.column(data, dx), self.column(data, dx + dy), self.t[1]);
+        T::narrowed(T::lerp(near, far, self.t[0]))
+    }
+
+    #[inline(always)]
+    fn column<T: Lerp>(&self, data: &[T], offset: usize) -> T::Wide {
+        let at = self.low + offset;
+        T::lerp(T::widened(data, at), T::widened(data, at + self.step[2]), self.t[2])
     }
 }
 

@@ -9,5 +9,5 @@ mod volume;
 pub use affine::Affine;
 pub use frame::Frame;
 pub use geometry::Geometry;
-pub use interpolate::{Lerp, inside};
+pub use interpolate::{Lerp, Place, inside};
 pub use volume::{Field, LabelMap, Volume};

@@ -94,7 +94,20 @@ impl<T: Copy + Default + Send> Volume<T> {
 impl Volume<f32> {
     /// Smallest and largest sample.
     pub fn range(&self) -> (f32, f32) {
-        self.data.iter().fold((f32::MAX, f32::MIN), |(lo, hi), v| (lo.min(*v), hi.max(*v)))
+        // Several at a time, which one running minimum would not allow.
+        const LANES: usize = 16;
+        let none = (f32::MAX, f32::MIN);
+        let both = |a: (f32, f32), b: (f32, f32)| (a.0.min(b.0), a.1.max(b.1));
+        let parts = self.data.par_chunks(1 << 16).map(|part| {
+            let mut lanes = [none; LANES];
+            for chunk in part.chunks(LANES) {
+                for (lane, v) in lanes.iter_mut().zip(chunk) {
+                    *lane = both(*lane, (*v, *v));
+                }
+            }
+            lanes.into_iter().fold(none, both)
+        });
+        parts.reduce(|| none, both)
     }
 }
 

@@ -1,7 +1,9 @@
 use nalgebra::{Matrix3, Vector3};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::gaussian;
+use super::lattice::{Lattice, on_voxel};
 use crate::image::{Affine, Geometry, Volume};
 
 /// How a package wants volumes laid on its grid. The grid's size is that of its graphs' inputs.
@@ -188,6 +190,17 @@ pub fn centre_of_mass(volume: &Volume) -> Vector3<f64> {
 /// resolution, so that fine detail does not alias (Cardoso et al. 2015: σ² = (r² − 1) / 2.355²
 /// voxels² for spacings of ratio r).
 pub fn sample_on(grid: &Geometry, volume: &Volume, to_volume: &Affine) -> Volume {
+    let mut out = Volume::filled(grid.clone(), 0.0);
+    sample_into(&mut out.data, grid, volume, to_volume);
+    out
+}
+
+/// As [`sample_on`], writing the grid's voxels to `out`.
+///
+/// # Panics
+/// If `out` has not one place per voxel of the grid.
+pub fn sample_into(out: &mut [f32], grid: &Geometry, volume: &Volume, to_volume: &Affine) {
+    assert_eq!(out.len(), grid.voxels(), "one sample per voxel");
     let index = volume.geometry.world_to_index().after(to_volume).after(&grid.index_to_world());
     let sigma = smoothing(&index.matrix);
     let smoothed = (sigma != [0.0; 3]).then(|| {
@@ -196,11 +209,19 @@ pub fn sample_on(grid: &Geometry, volume: &Volume, to_volume: &Affine) -> Volume
         copy
     });
     let source = smoothed.as_ref().unwrap_or(volume);
-    Volume::from_fn(grid, |p| {
-        // Laid voxel on voxel, rounding must not turn a copy into an interpolation.
-        let on_voxel = |v: f64| if (v - v.round()).abs() < 1e-6 { v.round() } else { v };
-        source.sample(index.apply(p).map(on_voxel)).unwrap_or(0.0)
-    })
+    let [nx, ny, _] = grid.size;
+    let rows = out.par_chunks_mut(nx).enumerate();
+    if let Some(lattice) = Lattice::of(&index, grid.size) {
+        rows.for_each(|(row, out)| lattice.copy_row(source, [row % ny, row / ny], out));
+        return;
+    }
+    rows.for_each(|(row, out)| {
+        let (y, z) = ((row % ny) as f64, (row / ny) as f64);
+        for (x, out) in out.iter_mut().enumerate() {
+            let at = index.apply(Vector3::new(x as f64, y, z)).map(on_voxel);
+            *out = source.sample(at).unwrap_or(0.0);
+        }
+    });
 }
 
 /// Per axis of the volume, the σ (voxels) that brings it to the resolution of a grid whose

@@ -2,12 +2,17 @@
 //! ([`Step`]), then sampling on the package's grid ([`GridSpec`]). Training uses the same code.
 
 mod grid;
+mod lattice;
 mod normalise;
+mod percentile;
 mod smooth;
 
-pub use grid::{Fit, GridSpec, Initial, Orientation, centre_of_mass, sample_on};
+pub use grid::{Fit, GridSpec, Initial, Orientation, centre_of_mass, sample_into, sample_on};
+pub(crate) use lattice::on_voxel;
 pub use normalise::Normalise;
 pub use smooth::gaussian;
+
+use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,11 +32,11 @@ pub enum Step {
 /// [`Error::Unusable`](crate::Error::Unusable) when the image is constant, so that there is no
 /// contrast to bring to a range.
 pub fn run(steps: &[Step], volume: &Volume, name: &str) -> Result<Volume> {
-    let mut out = volume.clone();
+    let mut out = Cow::Borrowed(volume);
     for step in steps {
-        match step {
-            Step::Normalise(normalise) => normalise.apply(&mut out, name)?,
-        }
+        out = Cow::Owned(match step {
+            Step::Normalise(normalise) => normalise.apply(&out, name)?,
+        });
     }
-    Ok(out)
+    Ok(out.into_owned())
 }

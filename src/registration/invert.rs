@@ -75,6 +75,7 @@ impl<'a> Forward<'a> {
         })
     }
 
+    #[inline(always)]
     fn apply(&self, p: Vector3<f64>) -> Vector3<f64> {
         let index = self.to_index.apply(p);
         let size = self.field.geometry.size;
@@ -87,11 +88,10 @@ impl<'a> Forward<'a> {
         self.affine.apply(p) + border + u - self.affine.apply(border)
     }
 
-    /// p with T(p) ≈ q, and |T(p) − q|: p ← p + A⁻¹ (q − T(p)) as long as that halves the error.
-    /// Where the field is too steep for that, Newton's step with T's own Jacobian, shortened
-    /// until it helps.
-    fn undo(&self, q: Vector3<f64>) -> (Vector3<f64>, f64) {
-        let mut p = self.inverse.apply(q);
+    /// p with T(p) ≈ q, and |T(p) − q|, from a first guess of p on: p ← p + A⁻¹ (q − T(p)) as long
+    /// as that halves the error. Where the field is too steep for that, Newton's step with T's
+    /// own Jacobian, shortened until it helps.
+    fn undo(&self, q: Vector3<f64>, mut p: Vector3<f64>) -> (Vector3<f64>, f64) {
         let mut error = q - self.apply(p);
         for _ in 0..ITERATIONS {
             if error.norm() <= self.tolerance {
@@ -114,6 +114,32 @@ impl<'a> Forward<'a> {
         (p, error.norm())
     }
 
+    /// As [`undo`](Self::undo) for a row of points from their guesses: one step for all of them,
+    /// then the next, so that the CPU need not wait for one point's sample to begin with another.
+    /// Puts what is left of the errors into `residuals`.
+    fn undo_row(&self, qs: &[Vector3<f64>], ps: &mut [Vector3<f64>], residuals: &mut [f64]) {
+        let first = |(i, (q, p)): (usize, (&Vector3<f64>, &Vector3<f64>))| (i, q - self.apply(*p));
+        let mut open: Vec<_> = qs.iter().zip(&*ps).enumerate().map(first).collect();
+        while !open.is_empty() {
+            open.retain_mut(|(i, error)| {
+                let squared = error.norm_squared();
+                if squared <= self.tolerance * self.tolerance {
+                    residuals[*i] = squared.sqrt();
+                    return false;
+                }
+                let next = ps[*i] + self.inverse_matrix * *error;
+                let next_error = qs[*i] - self.apply(next);
+                let converges = next_error.norm_squared() <= 0.25 * squared;
+                if converges {
+                    (ps[*i], *error) = (next, next_error);
+                } else {
+                    (ps[*i], residuals[*i]) = self.undo(qs[*i], ps[*i]);
+                }
+                converges
+            });
+        }
+    }
+
     /// dT/dp by central differences over a tenth of a voxel.
     fn jacobian(&self, p: Vector3<f64>) -> Matrix3<f64> {
         let h = 0.05 * self.from_index.matrix;
@@ -131,27 +157,36 @@ pub fn invert(field: &Field, affine: &Affine, onto: &Geometry) -> Option<Inverse
     let world = onto.index_to_world();
     let [nx, ny, _] = onto.size;
     let mut data = vec![[0.0; 3]; onto.voxels()];
-    let rows: Vec<(f64, f64, usize)> = data
-        .par_chunks_mut(nx)
-        .enumerate()
-        .map(|(row, out)| {
-            let (y, z) = ((row % ny) as f64, (row / ny) as f64);
-            let (mut sum, mut max, mut n) = (0.0, 0.0f64, 0);
+    let slice = |(z, out): (usize, &mut [[f32; 3]])| {
+        let (mut sum, mut max, mut n) = (0.0, 0.0f64, 0);
+        // What the row before was moved by, beside A⁻¹: most of what this one will be.
+        let mut shifts = vec![Vector3::zeros(); nx];
+        let (mut qs, mut ps) = (shifts.clone(), shifts.clone());
+        let mut residuals = vec![0.0; nx];
+        for (y, out) in out.chunks_mut(nx).enumerate() {
+            for x in 0..nx {
+                qs[x] = world.apply(Vector3::new(x as f64, y as f64, z as f64));
+                ps[x] = forward.inverse.apply(qs[x]) + shifts[x];
+            }
+            forward.undo_row(&qs, &mut ps, &mut residuals);
             for (x, out) in out.iter_mut().enumerate() {
-                let q = world.apply(Vector3::new(x as f64, y, z));
-                let (p, residual) = forward.undo(q);
-                let v = p - q;
+                let (p, residual) = (ps[x], residuals[x]);
+                let found = residual <= forward.tolerance;
+                shifts[x] = if found { p - forward.inverse.apply(qs[x]) } else { Vector3::zeros() };
+                let v = p - qs[x];
                 *out = [v.x as f32, v.y as f32, v.z as f32];
                 if crate::image::inside(field.geometry.size, forward.to_index.apply(p)) {
                     (sum, max, n) = (sum + residual, max.max(residual), n + 1);
                 }
             }
-            (sum, max, n)
-        })
-        .collect();
-    // Added in row order, so that the figure does not depend on the number of threads.
+        }
+        (sum, max, n)
+    };
+    let slices: Vec<(f64, f64, usize)> =
+        data.par_chunks_mut(nx * ny).enumerate().map(slice).collect();
+    // Added in slice order, so that the figure does not depend on the number of threads.
     let (sum, max, n) =
-        rows.into_iter().fold((0.0, 0.0f64, 0), |a, b| (a.0 + b.0, a.1.max(b.1), a.2 + b.2));
+        slices.into_iter().fold((0.0, 0.0f64, 0), |a, b| (a.0 + b.0, a.1.max(b.1), a.2 + b.2));
     Some(Inverse {
         field: Volume::new(onto.clone(), data),
         residual_mean_mm: sum / n.max(1) as f64,
@@ -161,8 +196,9 @@ pub fn invert(field: &Field, affine: &Affine, onto: &Geometry) -> Option<Inverse
 
 /// Carries points of the moving image to the fixed image. `None` if `affine` is singular.
 pub fn invert_point(field: &Field, affine: &Affine, point: [f64; 3]) -> Option<[f64; 3]> {
-    let (p, _) = Forward::new(field, affine)?.undo(point.into());
-    Some(p.into())
+    let forward = Forward::new(field, affine)?;
+    let (q, straight) = (point.into(), forward.inverse.apply(point.into()));
+    Some(forward.undo(q, straight).0.into())
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@
 mod cascade;
 mod case;
 mod invert;
+mod kernels;
+mod line;
 mod warp;
 
 pub use case::{
@@ -76,7 +78,7 @@ pub fn register(
     let (spec, size) = package.grid()?;
     let steps = &package.manifest.preprocess;
     let grid = spec.lay_on(size, &fixed.geometry);
-    let (initial, on_grid) = timed(probe, Stage::Preprocess, || {
+    let (initial, moving_on_grid, input) = timed(probe, Stage::Preprocess, || {
         session.install(|| {
             let initial = match options.init {
                 Some(Init::Transform(affine)) => affine,
@@ -90,18 +92,23 @@ pub fn register(
                     "give an invertible transform",
                 ));
             }
-            if coverage(&fixed.geometry, &moving.geometry, &initial) == 0.0 {
+            if !warp::overlap(&fixed.geometry, &moving.geometry, &initial) {
                 return Err(no_overlap());
             }
-            let fixed = preprocess::run(steps, fixed, "fixed image")?;
-            let moving = preprocess::run(steps, moving, "moving image")?;
-            let fixed = preprocess::sample_on(&grid, &fixed, &Affine::identity());
-            let moving = preprocess::sample_on(&grid, &moving, &initial);
-            Ok((initial, [fixed, moving]))
+            let mut input = vec![0.0; 2 * grid.voxels()];
+            let (first, second) = input.split_at_mut(grid.voxels());
+            let prepared = preprocess::run(steps, fixed, "fixed image")?;
+            preprocess::sample_into(first, &grid, &prepared, &Affine::identity());
+            drop(prepared);
+            let prepared = preprocess::run(steps, moving, "moving image")?;
+            let moving_on_grid = preprocess::sample_on(&grid, &prepared, &initial);
+            second.copy_from_slice(&moving_on_grid.data);
+            Ok((initial, moving_on_grid, input))
         })
     })?;
     probe.progress(1.0 / (stages.len() + 2) as f32);
-    let cascade = cascade::run(session, &stages, &on_grid, probe)?;
+    let cascade = cascade::run(session, &stages, input, &moving_on_grid, probe)?;
+    drop(moving_on_grid);
     let registered = timed(probe, Stage::Compose, || {
         session.install(|| {
             // Grid voxels after the affine stage → moving world.
