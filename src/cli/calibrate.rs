@@ -2,10 +2,11 @@ use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::evaluate::read_cases;
+use crate::evaluate::{CaseRow, read_cases};
+use crate::image::{Geometry, Volume};
 use crate::probe::Probe;
 use crate::quantise::{self, Range};
-use crate::{Result, io};
+use crate::{Result, io, phantom};
 
 use super::{Run, Watch, say};
 
@@ -19,8 +20,11 @@ pub(super) struct Calibrate {
     #[arg(long)]
     model: String,
     /// CSV with the columns fixed and moving, as for `evaluate`; 16 to 32 pairs are enough
-    #[arg(long)]
-    cases: PathBuf,
+    #[arg(long, required_unless_present = "phantoms", conflicts_with = "phantoms")]
+    cases: Option<PathBuf>,
+    /// Use the first N phantom pairs that the trainer trains on, instead of --cases
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    phantoms: Option<u16>,
     /// The table to write, JSON
     #[arg(long, value_name = "TABLE.json")]
     out: PathBuf,
@@ -28,15 +32,31 @@ pub(super) struct Calibrate {
     run: Run,
 }
 
+/// Of the trainer's phantoms.
+const FIRST_SEED: u64 = 1000;
+
+fn read(row: &CaseRow) -> Result<[Volume; 2]> {
+    Ok([io::read_volume(&row.fixed)?, io::read_volume(&row.moving)?])
+}
+
 impl Calibrate {
     pub fn run(&self) -> Result<()> {
-        let rows = read_cases(&self.cases)?;
+        let rows = self.cases.as_deref().map(read_cases).transpose()?.unwrap_or_default();
         let session = self.run.session(&self.model, &mut Watch::new())?;
         let mut bar = Bar::new();
-        let pairs = rows
-            .iter()
-            .map(|row| Ok([io::read_volume(&row.fixed)?, io::read_volume(&row.moving)?]));
-        let table = quantise::calibrate(&session, pairs, &mut bar)?;
+        let table = match self.phantoms {
+            None => quantise::calibrate(&session, rows.iter().map(read), &mut bar)?,
+            Some(count) => {
+                let (grid, size) = session.package().grid()?;
+                let geometry = Geometry::new(size, grid.spacing_mm);
+                let options = phantom::Options { geometry, ..Default::default() };
+                let pairs = (0..count).map(|i| {
+                    let pair = phantom::pair(FIRST_SEED + u64::from(i), &options);
+                    Ok([pair.fixed, pair.moving])
+                });
+                quantise::calibrate(&session, pairs, &mut bar)?
+            }
+        };
         table.write(&self.out)?;
         let mut lines =
             vec![format!("{:16} {}", "int8 error of", Range::ALL.map(Range::name).join("  "))];

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use tract_onnx::pb::{ModelProto, ValueInfoProto};
 
+use super::equalise::{self, Exponents};
 use super::qdq::Recipe;
 use super::structure::Structure;
 use super::table::SCHEMA;
 use super::{Errors, GraphTable, Histogram, Range, Table};
-use crate::engine::{Network, Session};
+use crate::engine::{Network, Session, TensorInfo};
 use crate::image::Volume;
 use crate::package::{Graph, HeadKind, Precision};
 use crate::probe::{Probe, Stage};
@@ -37,15 +38,25 @@ pub fn calibrate(
         let expected = "an f32 package and at least one pair".into();
         return Err(Error::Option { option: "calibration".into(), expected, found });
     }
-    let graphs = manifest.graphs.iter().map(|graph| Observed::new(session, graph));
-    let mut graphs = graphs.collect::<Result<Vec<_>>>()?;
     let cases = pairs.len();
+    let trials = cases.min(TRIALS);
+    let mut first = vec![Vec::new(); manifest.graphs.len()];
+    let mut graphs = Vec::new();
     for (case, pair) in pairs.enumerate() {
         let [fixed, moving] = pair?;
         let mut capture = Capture { outer: probe, inputs: Vec::new() };
         register(session, &fixed, &moving, &Options::default(), &mut capture)?;
         for (graph, input) in capture.inputs {
-            session.install(|| graphs[graph].see(input, case < TRIALS))?;
+            let observed: Option<&mut Observed> = graphs.get_mut(graph);
+            match observed {
+                None => first[graph].push(input),
+                Some(observed) => session.install(|| observed.count(&input))?,
+            }
+        }
+        if case + 1 == trials {
+            let known = manifest.graphs.iter().zip(std::mem::take(&mut first));
+            let known = known.map(|(graph, inputs)| Observed::new(session, graph, inputs));
+            graphs = session.install(|| known.collect::<Result<Vec<_>>>())?;
         }
         probe.progress(0.5 * (case + 1) as f32 / cases as f32);
     }
@@ -59,7 +70,7 @@ pub fn calibrate(
         tables.insert(name, observed.into_table(session, &mut progress)?);
     }
     let model = manifest.name.clone();
-    Ok(Table { schema: SCHEMA, model, cases, trials: cases.min(TRIALS), graphs: tables })
+    Ok(Table { schema: SCHEMA, model, cases, trials, graphs: tables })
 }
 
 /// Keeps the networks' inputs of one registration.
@@ -82,17 +93,18 @@ impl Probe for Capture<'_> {
     }
 }
 
-/// One graph whose activations are outputs too.
+/// One graph, its channels brought to one magnitude.
 struct Observed<'a> {
     graph: &'a Graph,
-    model: ModelProto,
     structure: Structure,
-    network: Network,
-    histograms: BTreeMap<String, Histogram>,
-    /// Sum and count of each channel.
-    sums: BTreeMap<String, (Vec<f64>, usize)>,
+    exponents: Exponents,
+    model: ModelProto,
+    /// The model with the activations that matter as outputs, after its heads.
+    open: Network,
     trials: Vec<Trial>,
-    outputs: Vec<Vec<f32>>,
+    histograms: BTreeMap<String, Histogram>,
+    /// Of every layer's input.
+    channels: BTreeMap<String, Channels>,
 }
 
 /// An input and what the f32 graph's heads make of it.
@@ -101,62 +113,79 @@ struct Trial {
     heads: Vec<Vec<f32>>,
 }
 
+/// What is known of the values of each channel.
+#[derive(Default)]
+struct Channels {
+    sums: Vec<f64>,
+    /// Largest magnitudes.
+    peaks: Vec<f32>,
+    /// Values in one channel.
+    count: usize,
+}
+
+impl Channels {
+    fn add(&mut self, shape: &[usize], tensor: &[f32]) {
+        let channels = shape.get(1).map_or(1, |c| (*c).max(1));
+        self.sums.resize(channels, 0.0);
+        self.peaks.resize(channels, 0.0);
+        let per_channel = tensor.len() / channels;
+        for (c, values) in tensor.chunks_exact(per_channel.max(1)).enumerate() {
+            self.sums[c] += values.iter().copied().map(f64::from).sum::<f64>();
+            self.peaks[c] = values.iter().fold(self.peaks[c], |m, v| m.max(v.abs()));
+        }
+        self.count += per_channel;
+    }
+
+    fn means(&self) -> Vec<f32> {
+        self.sums.iter().map(|sum| (sum / self.count as f64) as f32).collect()
+    }
+}
+
 impl<'a> Observed<'a> {
-    fn new(session: &Session, graph: &'a Graph) -> Result<Self> {
+    /// Learns the channels' magnitudes from the first inputs, which it counts, too.
+    fn new(session: &Session, graph: &'a Graph, inputs: Vec<Vec<f32>>) -> Result<Self> {
         let package = session.package();
         let name = format!("{} of {}", graph.file, package.path.display());
         let model = Network::parse(&name, package.file(&graph.file))?;
         let proto = model.graph.clone().unwrap_or_default();
         let structure = Structure::of(&proto);
-        let layers = structure.layers.iter().map(|l| &l.input);
-        let watched: BTreeSet<&String> = structure.scale_of.keys().chain(layers).collect();
-        let known: Vec<&String> = graph
-            .inputs
-            .iter()
-            .map(|i| &i.name)
-            .chain(graph.heads.iter().map(|h| &h.name))
-            .collect();
-        let mut open = model.clone();
-        let outputs = watched.into_iter().filter(|t| !known.contains(t));
-        let outputs = outputs.map(|t| ValueInfoProto { name: t.clone(), ..Default::default() });
-        open.graph.get_or_insert_default().output.extend(outputs);
-        Ok(Observed {
-            network: Network::new(&name, &open, session.simd())?,
-            graph,
-            model,
-            structure,
-            histograms: BTreeMap::new(),
-            sums: BTreeMap::new(),
-            trials: Vec::new(),
-            outputs: Vec::new(),
-        })
+        let mut open = open(&name, &model, &structure, session)?;
+        let (mut channels, mut trials) = (BTreeMap::new(), Vec::new());
+        for input in inputs {
+            let mut heads = each_tensor(&open, &input, |info, values| {
+                let channels: &mut Channels = channels.entry(info.name.clone()).or_default();
+                channels.add(&info.shape, values);
+            })?;
+            heads.truncate(graph.heads.len());
+            trials.push(Trial { input, heads });
+        }
+        let peaks = channels.into_iter().map(|(tensor, channels)| (tensor, channels.peaks));
+        let exponents = equalise::exponents(&proto, &structure, &peaks.collect());
+        let model = equalise::apply(&model, &structure, &exponents);
+        open = self::open(&name, &model, &structure, session)?;
+        let (histograms, channels) = Default::default();
+        let mut observed =
+            Observed { graph, structure, exponents, model, open, trials, histograms, channels };
+        for trial in std::mem::take(&mut observed.trials) {
+            observed.count(&trial.input)?;
+            observed.trials.push(trial);
+        }
+        Ok(observed)
     }
 
     /// Counts the activations of one input.
-    fn see(&mut self, input: Vec<f32>, keep: bool) -> Result<()> {
-        self.network.run(&[&input], &mut self.outputs)?;
-        let tensors = self.network.inputs().iter().zip([&input]);
-        for (info, values) in tensors.chain(self.network.outputs().iter().zip(&self.outputs)) {
-            let Some(scale) = self.structure.scale_of.get(&info.name) else { continue };
+    fn count(&mut self, input: &[f32]) -> Result<()> {
+        let Observed { structure, histograms, channels, .. } = self;
+        each_tensor(&self.open, input, |info, values| {
+            let Some(scale) = structure.scale_of.get(&info.name) else { return };
             // What is only moved was counted where it came from.
-            if self.structure.copied_from(&info.name).is_empty() {
-                self.histograms.entry(scale.clone()).or_default().add(values);
+            if structure.copied_from(&info.name).is_empty() {
+                histograms.entry(scale.clone()).or_default().add(values);
             }
-            if self.structure.layers.iter().any(|l| l.input == info.name) {
-                let channels = info.shape.get(1).map_or(1, |c| (*c).max(1));
-                let (sums, count) = (self.sums.entry(info.name.clone()))
-                    .or_insert_with(|| (vec![0.0; channels], 0));
-                let per_channel = values.len() / channels;
-                for (sum, values) in sums.iter_mut().zip(values.chunks_exact(per_channel)) {
-                    *sum += values.iter().copied().map(f64::from).sum::<f64>();
-                }
-                *count += per_channel;
+            if structure.layers.iter().any(|l| l.input == info.name) {
+                channels.entry(info.name.clone()).or_default().add(&info.shape, values);
             }
-        }
-        if keep {
-            let heads = self.outputs[..self.graph.heads.len()].to_vec();
-            self.trials.push(Trial { input, heads });
-        }
+        })?;
         Ok(())
     }
 
@@ -165,9 +194,7 @@ impl<'a> Observed<'a> {
         session: &Session,
         progress: &mut dyn FnMut(f32) -> Result<()>,
     ) -> Result<GraphTable> {
-        let means = self.sums.iter().map(|(name, (sums, count))| {
-            (name.clone(), sums.iter().map(|s| (s / *count as f64) as f32).collect())
-        });
+        let means = self.channels.iter().map(|(tensor, c)| (tensor.clone(), c.means()));
         let means = means.collect();
         let (mut errors, mut done) = (BTreeMap::new(), 0);
         let steps = Range::ALL.len() * (self.structure.layers.len() + 1);
@@ -187,7 +214,8 @@ impl<'a> Observed<'a> {
             errors.insert(range, Errors { all, alone });
         }
         let sha256 = self.graph.sha256.clone();
-        Ok(GraphTable { sha256, histograms: self.histograms, means, errors })
+        let (exponents, histograms) = (self.exponents, self.histograms);
+        Ok(GraphTable { sha256, exponents, histograms, means, errors })
     }
 
     /// How far a quantised model's heads are from the f32 ones, see [`Errors`].
@@ -211,6 +239,37 @@ impl<'a> Observed<'a> {
         }
         Ok(if whole > 0.0 { (change / whole).sqrt() } else { change.sqrt() })
     }
+}
+
+/// Compiles a model with every tensor that may be quantised as an output, after its heads.
+fn open(
+    name: &str,
+    model: &ModelProto,
+    structure: &Structure,
+    session: &Session,
+) -> Result<Network> {
+    let mut model = model.clone();
+    let graph = model.graph.get_or_insert_default();
+    let known: BTreeSet<&String> =
+        graph.input.iter().chain(&graph.output).map(|info| &info.name).collect();
+    let watched = structure.scale_of.keys().filter(|tensor| !known.contains(tensor));
+    let watched = watched.map(|t| ValueInfoProto { name: t.clone(), ..Default::default() });
+    let watched: Vec<_> = watched.collect();
+    graph.output.extend(watched);
+    Network::new(name, &model, session.simd())
+}
+
+/// Runs a network and shows its input and every output; gives the outputs.
+fn each_tensor(
+    network: &Network,
+    input: &[f32],
+    mut see: impl FnMut(&TensorInfo, &[f32]),
+) -> Result<Vec<Vec<f32>>> {
+    let mut outputs = Vec::new();
+    network.run(&[input], &mut outputs)?;
+    network.inputs().iter().for_each(|info| see(info, input));
+    network.outputs().iter().zip(&outputs).for_each(|(info, values)| see(info, values));
+    Ok(outputs)
 }
 
 /// Mean square over the grid's voxels of what number `i` of an affine head is multiplied with:

@@ -3,6 +3,7 @@
 
 mod calibrate;
 mod card;
+mod equalise;
 mod histogram;
 mod onnx;
 mod package;

@@ -6,7 +6,7 @@ use prost::Message;
 
 use super::qdq::Recipe;
 use super::structure::Structure;
-use super::{Errors, GraphTable, Range, Table, card};
+use super::{Errors, GraphTable, Range, Table, card, equalise};
 use crate::engine::{Network, Session, SessionOptions};
 use crate::package::{GoldenCase, Graph, MANIFEST, Manifest, Package, Precision, sha256};
 use crate::probe::Probe;
@@ -159,6 +159,7 @@ fn quantise_graph(
         .map(|(tensors, histogram)| (tensors.clone(), options.range.scale(histogram)));
     let recipe =
         Recipe { structure: &structure, scales: scales.collect(), means: &statistics.means };
+    let model = equalise::apply(&model, &structure, &statistics.exponents);
     Ok(recipe.apply(&model, |layer| int8.contains(layer)).encode_to_vec())
 }
 

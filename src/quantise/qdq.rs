@@ -147,7 +147,7 @@ impl Made {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use prost::Message;
 
     use super::super::onnx::tests::unet;
@@ -162,7 +162,7 @@ mod tests {
         Recipe { structure: &structure, scales, means: &means.collect() }.apply(&model(), int8)
     }
 
-    fn model() -> ModelProto {
+    pub(in super::super) fn model() -> ModelProto {
         let opset = tract_onnx::pb::OperatorSetIdProto { version: 17, ..Default::default() };
         ModelProto {
             ir_version: 8,
@@ -172,7 +172,7 @@ mod tests {
         }
     }
 
-    fn run(model: &ModelProto, input: &[f32]) -> Vec<f32> {
+    pub(in super::super) fn run(model: &ModelProto, input: &[f32]) -> Vec<f32> {
         // Through bytes, as a package's file goes.
         let model = Network::parse("test", &model.encode_to_vec()).unwrap();
         let network = Network::new("test", &model, Simd::detect()).unwrap();
@@ -181,7 +181,7 @@ mod tests {
         outputs.remove(0)
     }
 
-    fn input() -> Vec<f32> {
+    pub(in super::super) fn input() -> Vec<f32> {
         (0..2 * 8 * 8 * 8).map(|i| ((i * 7919) % 101) as f32 / 100.0).collect()
     }
 

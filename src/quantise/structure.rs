@@ -82,9 +82,14 @@ impl Structure {
         found
     }
 
+    /// The number of the node that computes a tensor.
+    pub fn producer(&self, tensor: &str) -> Option<usize> {
+        self.producer.get(tensor).copied()
+    }
+
     /// Where the values of a tensor are copied from; nothing for one that computes its own.
     pub fn copied_from(&self, tensor: &str) -> &[String] {
-        self.producer.get(tensor).map_or(&[], |node| &self.moved[*node])
+        self.producer(tensor).map_or(&[], |node| &self.moved[node])
     }
 }
 

@@ -29,6 +29,9 @@ pub struct Table {
 pub struct GraphTable {
     /// Of the ONNX file that was calibrated.
     pub sha256: String,
+    /// Powers of two that each channel of a tensor is scaled by before all else: the other
+    /// figures are of the scaled graph.
+    pub exponents: BTreeMap<String, Vec<i32>>,
     /// Magnitudes of all tensors that share a scale, under the name of one of them.
     pub histograms: BTreeMap<String, Histogram>,
     /// Of every layer's input, the mean of each channel.

@@ -7,10 +7,10 @@ use super::range::LARGEST;
 
 /// Weights of a convolution `[O, I/g, …]` or of a transposed one `[I, O/g, …]`.
 pub(super) struct Weights<'a> {
-    pub values: &'a [f32],
-    pub dims: &'a [usize],
-    pub transposed: bool,
-    pub groups: usize,
+    values: &'a [f32],
+    dims: &'a [usize],
+    transposed: bool,
+    groups: usize,
     /// At how many outputs each input meets one tap: 1, or the strides' product if transposed.
     share: usize,
 }
@@ -55,7 +55,7 @@ impl<'a> Weights<'a> {
     }
 
     /// Of value number `i`: its scale, its output channel and its input channel.
-    fn place(&self, i: usize) -> (usize, usize, usize) {
+    pub fn place(&self, i: usize) -> (usize, usize, usize) {
         let (first, second) = (i / self.taps() / self.dims[1], i / self.taps() % self.dims[1]);
         if self.transposed {
             let group = first / self.dims[0].div_ceil(self.groups);
