@@ -22,7 +22,7 @@ pub(super) struct Calibrate {
     /// CSV with the columns fixed and moving, as for `evaluate`; 16 to 32 pairs are enough
     #[arg(long, required_unless_present = "phantoms", conflicts_with = "phantoms")]
     cases: Option<PathBuf>,
-    /// Use the first N phantom pairs that the trainer trains on, instead of --cases
+    /// Instead of --cases: N phantom pairs, of the seeds that the trainer trains on
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     phantoms: Option<u16>,
     /// The table to write, JSON

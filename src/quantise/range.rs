@@ -197,17 +197,18 @@ mod tests {
         assert!((mse - 9.8823).abs() < 0.05, "{mse}");
         let percentile = threshold(Range::Percentile, &h);
         assert!((percentile - 1e4f64.ln()).abs() < 0.05, "{percentile}");
+        // The textbook's loops in numpy find 10.359; onnxruntime's calibrator, whose bins are twice
+        // as wide, 10.08.
         let entropy = threshold(Range::Entropy, &h);
-        assert!(entropy > 2.0 && entropy <= f64::from(h.max()), "{entropy}");
+        assert!((entropy - 10.359).abs() < 0.02, "{entropy}");
     }
 
     #[test]
-    fn an_outlier_is_clipped_by_all_but_min_max() {
+    fn an_outlier_is_clipped_but_by_min_max() {
         let mut h = histogram(|p| p);
         h.add(&[50.0]);
         assert_eq!(threshold(Range::MinMax, &h) as f32, 50.0);
         assert!(threshold(Range::Percentile, &h) < 1.1);
-        assert!(threshold(Range::Entropy, &h) < 16.0);
         // t²/(12·127²) + (50 − t)²/200001 is least at 50 / (1 + 200001/(12·127²)).
         let mse = threshold(Range::Mse, &h);
         assert!((mse - 24.59).abs() < 0.1, "{mse}");
