@@ -24,7 +24,7 @@ pub struct Options {
 impl Default for Options {
     /// What docs/quantisation.md found best.
     fn default() -> Self {
-        Options { range: Range::Percentile, largest_error: 0.1 }
+        Options { range: Range::Mse, largest_error: 0.1 }
     }
 }
 

@@ -105,7 +105,6 @@ def test_onnxruntime_computes_the_same_registration(intraop, package, tmp_path):
     theirs = flow[0].transpose(3, 2, 1, 0)
     rounding = np.sqrt(np.mean((flow - exact) ** 2))
     difference = np.sqrt(np.mean((np.squeeze(ours) - theirs) ** 2))
-    print(f"{difference=} {rounding=}")
     # Engines round a few codes differently; that must be little beside what int8 itself changes.
-    assert difference < 0.2 * rounding
+    assert difference < 0.05 * rounding
     assert np.abs(np.squeeze(ours) - theirs).max() < 0.05 * np.abs(flow).max()
