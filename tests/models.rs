@@ -126,7 +126,7 @@ fn a_golden_case_that_is_not_met_is_exit_code_3() {
     let mut golden: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     let value = &mut golden["outputs"]["flow1"]["flow"]["values"][40];
-    *value = serde_json::json!(value.as_f64().unwrap() + 0.1);
+    *value = serde_json::json!(value.as_f64().unwrap() + 1.0);
     std::fs::write(&path, golden.to_string()).unwrap();
     rehash(&package, "golden.json");
     fails(&verify(&package), 3, &["check not met", "flow1"]);

@@ -10,7 +10,7 @@ use intraop::package::Package;
 use intraop::registration::{Options, register};
 use intraop::{StageTimes, phantom};
 
-const MODEL: &str = "models/demo";
+const MODEL: &str = "models/demo-f32";
 const TABLE: &str = "calibration/demo.json";
 
 fn quantize(model: &str, table: &str, out: &Path, more: &[&str]) -> std::process::Output {
@@ -35,7 +35,7 @@ fn a_package_is_calibrated_and_quantised() {
     let said = ok(&command.output().unwrap());
     assert!(said.contains("flow1") && said.contains("2 pairs"), "{said}");
     let content = json(&table);
-    assert_eq!((&content["cases"], &content["model"]), (&2.into(), &"demo".into()));
+    assert_eq!((&content["cases"], &content["model"]), (&2.into(), &"demo-f32".into()));
     let sums =
         |v: &serde_json::Value| v.as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).sum();
     let input = &content["graphs"]["flow1"]["histograms"]["pair"];

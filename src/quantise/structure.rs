@@ -117,7 +117,7 @@ fn is_layer(node: &NodeProto, constants: &BTreeMap<&str, &TensorProto>) -> bool 
         _ => return false,
     };
     let fits = |b: &TensorProto| b.dims == [outputs as i64] && is_plain_f32(b);
-    weight.dims[0] as usize % groups == 0
+    (weight.dims[0] as usize).is_multiple_of(groups)
         && node.output.len() == 1
         && input(0).is_some_and(|x| !constants.contains_key(x.as_str()))
         && (input(2).is_none() || constant(2).is_some_and(fits))

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-MODEL = ROOT / "models" / "demo"
+MODEL = ROOT / "models" / "demo-f32"
 TABLE = ROOT / "calibration" / "demo.json"
 
 
