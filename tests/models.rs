@@ -78,7 +78,7 @@ fn errors_name_the_field() {
         ("kind = \"affine\"", "kind = \"weather\"", &["package.toml line", "weather"]),
         ("file = \"flow1.onnx\"", "file = \"../flow1.onnx\"", &["inside the package"]),
         ("units = \"voxels\"", "units = \"pixels\"", &["units: expected voxels"]),
-        ("name = \"flow\"", "name = \"flew\"", &["heads: expected [\"flow\"]", "flew"]),
+        ("name = \"flow\"", "name = \"flew\"", &["heads: expected flow", "flew"]),
         ("orientation = \"LPS\"", "orientation = \"LLS\"", &["package.toml line", "LLS"]),
     ];
     for (from, to, parts) in cases {
@@ -111,7 +111,7 @@ fn changed_files_and_other_shapes_are_refused() {
         .map(|(new, old)| if old.contains("sha256") { old.into() } else { new.into() })
         .collect();
     std::fs::write(&path, restored.join("\n")).unwrap();
-    fails(&verify(&package), 2, &["against affine.onnx", "48", "64"]);
+    fails(&verify(&package), 2, &["as in affine.onnx", "48", "64"]);
 
     let (_folder, package) = copy();
     std::fs::write(package.join("flow1.onnx"), b"not a network").unwrap();
