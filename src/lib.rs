@@ -12,6 +12,7 @@ pub mod preprocess;
 pub mod package;
 pub mod engine;
 pub mod registration;
+pub mod quantise;
 pub mod metrics;
 pub mod evaluate;
 pub mod phantom;

@@ -56,6 +56,9 @@ pub trait Probe {
     /// How much of the operation is done, from 0 to 1; told after each step.
     fn progress(&mut self, _share: f32) {}
 
+    /// Graph number `graph` of the package is about to run on this input, in memory order.
+    fn network_input(&mut self, _graph: usize, _input: &[f32]) {}
+
     /// Should the operation stop? Asked between steps; the operation then returns
     /// [`Error::Cancelled`].
     fn cancelled(&self) -> bool {

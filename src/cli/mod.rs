@@ -4,10 +4,12 @@
 //! 1: the work failed; 2: wrong usage or bad input; 3: a check was not met.
 
 mod apply;
+mod calibrate;
 mod evaluate;
 mod info;
 mod models;
 mod output;
+mod quantize;
 mod register;
 mod results;
 
@@ -36,6 +38,8 @@ enum Command {
     Register(Box<register::Register>),
     Apply(apply::Apply),
     Evaluate(evaluate::Evaluate),
+    Calibrate(calibrate::Calibrate),
+    Quantize(quantize::Quantize),
     Models(models::Models),
     Info(info::Info),
 }
@@ -54,6 +58,8 @@ pub fn main() -> ExitCode {
         Command::Register(command) => command.run(),
         Command::Apply(command) => command.run(),
         Command::Evaluate(command) => command.run(),
+        Command::Calibrate(command) => command.run(),
+        Command::Quantize(command) => command.run(),
         Command::Models(command) => command.run(),
         Command::Info(command) => command.run(),
     };

@@ -72,6 +72,30 @@ impl Package {
         &self.files[name]
     }
 
+    /// The files that the manifest does not name, such as the model card and the licence; of a
+    /// folder those at its top.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`], and [`Error::Package`] for a file of more than 1 GiB.
+    pub fn other_files(&self) -> Result<BTreeMap<String, Vec<u8>>> {
+        let unreadable = |source| Error::Unreadable { path: self.path.clone(), source };
+        let named: Vec<&str> = file_names(&self.manifest).chain([MANIFEST]).collect();
+        if !self.path.is_dir() {
+            let other = |(name, _): &(&String, &Vec<u8>)| !named.contains(&name.as_str());
+            let files = self.files.iter().filter(other);
+            return Ok(files.map(|(name, bytes)| (name.clone(), bytes.clone())).collect());
+        }
+        let mut files = BTreeMap::new();
+        for entry in self.path.read_dir().map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if entry.path().is_file() && !named.contains(&name.as_str()) {
+                files.insert(name, read_file(&entry.path())?);
+            }
+        }
+        Ok(files)
+    }
+
     /// The golden case.
     ///
     /// # Errors

@@ -55,6 +55,7 @@ pub(super) fn run(
                 Ok(())
             })?;
         }
+        probe.network_input(stage, &input);
         timed(probe, Stage::Infer, || session.run(stage, &input, &mut outputs))?;
         let head = &session.package().manifest.graphs[stage].heads[0];
         timed(probe, Stage::Compose, || {

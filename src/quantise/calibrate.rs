@@ -1,0 +1,296 @@
+//! Runs registrations and counts what passes through the networks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tract_onnx::pb::{ModelProto, ValueInfoProto};
+
+use super::equalise::{self, Exponents};
+use super::qdq::Recipe;
+use super::structure::Structure;
+use super::table::SCHEMA;
+use super::{Errors, GraphTable, Histogram, Range, Table};
+use crate::engine::{Network, Session, TensorInfo};
+use crate::image::Volume;
+use crate::package::{Graph, HeadKind, Precision};
+use crate::probe::{Probe, Stage};
+use crate::registration::{Options, register};
+use crate::{Error, Result};
+
+/// The errors are measured on the first cases; their inputs are kept in memory for it.
+const TRIALS: usize = 4;
+
+/// Registers the pairs (fixed, moving) and gives the statistics of every stage's activations, with
+/// the errors that each kind of range causes, layer by layer.
+///
+/// # Errors
+/// [`Error::Option`] for a package that is not f32 or without pairs; those of the pairs, of
+/// [`register`] and of [`Network::new`]; [`Error::Cancelled`].
+pub fn calibrate(
+    session: &Session,
+    pairs: impl ExactSizeIterator<Item = Result<[Volume; 2]>>,
+    probe: &mut dyn Probe,
+) -> Result<Table> {
+    let manifest = &session.package().manifest;
+    if manifest.precision != Precision::F32 || pairs.len() == 0 {
+        let found =
+            format!("{}, {:?}, and {} pairs", manifest.name, manifest.precision, pairs.len());
+        let expected = "an f32 package and at least one pair".into();
+        return Err(Error::Option { option: "calibration".into(), expected, found });
+    }
+    let cases = pairs.len();
+    let trials = cases.min(TRIALS);
+    let mut first = vec![Vec::new(); manifest.graphs.len()];
+    let mut graphs = Vec::new();
+    for (case, pair) in pairs.enumerate() {
+        let [fixed, moving] = pair?;
+        let mut capture = Capture { outer: probe, inputs: Vec::new() };
+        register(session, &fixed, &moving, &Options::default(), &mut capture)?;
+        for (graph, input) in capture.inputs {
+            let observed: Option<&mut Observed> = graphs.get_mut(graph);
+            match observed {
+                None => first[graph].push(input),
+                Some(observed) => session.install(|| observed.count(&input))?,
+            }
+        }
+        if case + 1 == trials {
+            let known = manifest.graphs.iter().zip(std::mem::take(&mut first));
+            let known = known.map(|(graph, inputs)| Observed::new(session, graph, inputs));
+            graphs = session.install(|| known.collect::<Result<Vec<_>>>())?;
+        }
+        probe.progress(0.5 * (case + 1) as f32 / cases as f32);
+    }
+    let (count, mut tables) = (graphs.len() as f32, BTreeMap::new());
+    for (done, observed) in graphs.into_iter().enumerate() {
+        let mut progress = |share: f32| {
+            probe.progress(0.5 + 0.5 * (done as f32 + share) / count);
+            if probe.cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+        };
+        let name = observed.graph.name.clone();
+        tables.insert(name, observed.into_table(session, &mut progress)?);
+    }
+    let model = manifest.name.clone();
+    Ok(Table { schema: SCHEMA, model, cases, trials, graphs: tables })
+}
+
+/// Keeps the networks' inputs of one registration.
+struct Capture<'a> {
+    outer: &'a mut dyn Probe,
+    inputs: Vec<(usize, Vec<f32>)>,
+}
+
+impl Probe for Capture<'_> {
+    fn stage(&mut self, stage: Stage, took: Duration) {
+        self.outer.stage(stage, took);
+    }
+
+    fn network_input(&mut self, graph: usize, input: &[f32]) {
+        self.inputs.push((graph, input.to_vec()));
+    }
+
+    fn cancelled(&self) -> bool {
+        self.outer.cancelled()
+    }
+}
+
+/// One graph, its channels brought to one magnitude.
+struct Observed<'a> {
+    graph: &'a Graph,
+    structure: Structure,
+    exponents: Exponents,
+    model: ModelProto,
+    /// The model with the activations that matter as outputs, after its heads.
+    open: Network,
+    trials: Vec<Trial>,
+    histograms: BTreeMap<String, Histogram>,
+    /// Of every layer's input.
+    channels: BTreeMap<String, Channels>,
+}
+
+/// An input and what the f32 graph's heads make of it.
+struct Trial {
+    input: Vec<f32>,
+    heads: Vec<Vec<f32>>,
+}
+
+/// What is known of the values of each channel.
+#[derive(Default)]
+struct Channels {
+    sums: Vec<f64>,
+    /// Largest magnitudes.
+    peaks: Vec<f32>,
+    /// Values in one channel.
+    count: usize,
+}
+
+impl Channels {
+    fn add(&mut self, shape: &[usize], tensor: &[f32]) {
+        let channels = shape.get(1).map_or(1, |c| (*c).max(1));
+        self.sums.resize(channels, 0.0);
+        self.peaks.resize(channels, 0.0);
+        let per_channel = tensor.len() / channels;
+        for (c, values) in tensor.chunks_exact(per_channel.max(1)).enumerate() {
+            self.sums[c] += values.iter().copied().map(f64::from).sum::<f64>();
+            self.peaks[c] = values.iter().fold(self.peaks[c], |m, v| m.max(v.abs()));
+        }
+        self.count += per_channel;
+    }
+
+    fn means(&self) -> Vec<f32> {
+        self.sums.iter().map(|sum| (sum / self.count as f64) as f32).collect()
+    }
+}
+
+impl<'a> Observed<'a> {
+    /// Learns the channels' magnitudes from the first inputs, which it counts, too.
+    fn new(session: &Session, graph: &'a Graph, inputs: Vec<Vec<f32>>) -> Result<Self> {
+        let package = session.package();
+        let name = format!("{} of {}", graph.file, package.path.display());
+        let model = Network::parse(&name, package.file(&graph.file))?;
+        let proto = model.graph.clone().unwrap_or_default();
+        let structure = Structure::of(&proto);
+        let mut open = open(&name, &model, &structure, session)?;
+        let (mut channels, mut trials) = (BTreeMap::new(), Vec::new());
+        for input in inputs {
+            let mut heads = each_tensor(&open, &input, |info, values| {
+                let channels: &mut Channels = channels.entry(info.name.clone()).or_default();
+                channels.add(&info.shape, values);
+            })?;
+            heads.truncate(graph.heads.len());
+            trials.push(Trial { input, heads });
+        }
+        let peaks = channels.into_iter().map(|(tensor, channels)| (tensor, channels.peaks));
+        let exponents = equalise::exponents(&proto, &structure, &peaks.collect());
+        let model = equalise::apply(&model, &structure, &exponents);
+        open = self::open(&name, &model, &structure, session)?;
+        let (histograms, channels) = Default::default();
+        let mut observed =
+            Observed { graph, structure, exponents, model, open, trials, histograms, channels };
+        for trial in std::mem::take(&mut observed.trials) {
+            observed.count(&trial.input)?;
+            observed.trials.push(trial);
+        }
+        Ok(observed)
+    }
+
+    /// Counts the activations of one input.
+    fn count(&mut self, input: &[f32]) -> Result<()> {
+        let Observed { structure, histograms, channels, .. } = self;
+        each_tensor(&self.open, input, |info, values| {
+            let Some(scale) = structure.scale_of.get(&info.name) else { return };
+            // What is only moved was counted where it came from.
+            if structure.copied_from(&info.name).is_empty() {
+                histograms.entry(scale.clone()).or_default().add(values);
+            }
+            if structure.layers.iter().any(|l| l.input == info.name) {
+                channels.entry(info.name.clone()).or_default().add(&info.shape, values);
+            }
+        })?;
+        Ok(())
+    }
+
+    fn into_table(
+        self,
+        session: &Session,
+        progress: &mut dyn FnMut(f32) -> Result<()>,
+    ) -> Result<GraphTable> {
+        let means = self.channels.iter().map(|(tensor, c)| (tensor.clone(), c.means()));
+        let means = means.collect();
+        let (mut errors, mut done) = (BTreeMap::new(), 0);
+        let steps = Range::ALL.len() * (self.structure.layers.len() + 1);
+        for range in Range::ALL {
+            let scales = self.histograms.iter().map(|(name, h)| (name.clone(), range.scale(h)));
+            let recipe =
+                Recipe { structure: &self.structure, scales: scales.collect(), means: &means };
+            let mut error = |int8: &dyn Fn(&str) -> bool| {
+                done += 1;
+                progress(done as f32 / steps as f32)?;
+                self.error(session, &recipe.apply(&self.model, int8))
+            };
+            let all = error(&|_| true)?;
+            let alone = self.structure.layers.iter();
+            let alone = alone.map(|l| Ok((l.name.clone(), error(&|name| name == l.name)?)));
+            let alone = alone.collect::<Result<_>>()?;
+            errors.insert(range, Errors { all, alone });
+        }
+        let sha256 = self.graph.sha256.clone();
+        let (exponents, histograms) = (self.exponents, self.histograms);
+        Ok(GraphTable { sha256, exponents, histograms, means, errors })
+    }
+
+    /// How far a quantised model's heads are from the f32 ones, see [`Errors`].
+    fn error(&self, session: &Session, model: &ModelProto) -> Result<f64> {
+        let name = format!("int8 of {}", self.graph.file);
+        let network = Network::new(&name, model, session.simd())?;
+        let (mut change, mut whole, mut outputs) = (0.0, 0.0, Vec::new());
+        for trial in &self.trials {
+            session.install(|| network.run(&[&trial.input], &mut outputs))?;
+            for ((head, exact), rounded) in self.graph.heads.iter().zip(&trial.heads).zip(&outputs)
+            {
+                for (i, (exact, rounded)) in exact.iter().zip(rounded).enumerate() {
+                    let weight = match head.kind {
+                        HeadKind::Affine => reach(&self.graph.inputs[0].spatial_shape, i),
+                        _ => 1.0,
+                    };
+                    change += weight * f64::from(exact - rounded).powi(2);
+                    whole += weight * f64::from(*exact).powi(2);
+                }
+            }
+        }
+        Ok(if whole > 0.0 { (change / whole).sqrt() } else { change.sqrt() })
+    }
+}
+
+/// Compiles a model with every tensor that may be quantised as an output, after its heads.
+fn open(
+    name: &str,
+    model: &ModelProto,
+    structure: &Structure,
+    session: &Session,
+) -> Result<Network> {
+    let mut model = model.clone();
+    let graph = model.graph.get_or_insert_default();
+    let known: BTreeSet<&String> =
+        graph.input.iter().chain(&graph.output).map(|info| &info.name).collect();
+    let watched = structure.scale_of.keys().filter(|tensor| !known.contains(tensor));
+    let watched = watched.map(|t| ValueInfoProto { name: t.clone(), ..Default::default() });
+    let watched: Vec<_> = watched.collect();
+    graph.output.extend(watched);
+    Network::new(name, &model, session.simd())
+}
+
+/// Runs a network and shows its input and every output; gives the outputs.
+fn each_tensor(
+    network: &Network,
+    input: &[f32],
+    mut see: impl FnMut(&TensorInfo, &[f32]),
+) -> Result<Vec<Vec<f32>>> {
+    let mut outputs = Vec::new();
+    network.run(&[input], &mut outputs)?;
+    network.inputs().iter().for_each(|info| see(info, input));
+    network.outputs().iter().zip(&outputs).for_each(|(info, values)| see(info, values));
+    Ok(outputs)
+}
+
+/// Mean square over the grid's voxels of what number `i` of an affine head is multiplied with:
+/// the distance along its axis from the centre, or 1 for a shift. The grid's shape is z, y, x.
+fn reach(shape: &[usize], i: usize) -> f64 {
+    match shape.len().checked_sub(1 + i % 3).and_then(|axis| shape.get(axis)) {
+        Some(n) if i < 9 => ((n * n) as f64 - 1.0) / 12.0,
+        _ => 1.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn affine_numbers_count_by_how_far_they_move_voxels() {
+        // Mean of (x − c)² over 5 voxels: (4 + 1 + 0 + 1 + 4) / 5 = 2; over 3: 2/3; over 2: 1/4.
+        let shape = [2, 3, 5];
+        let weights: Vec<f64> = (0..12).map(|i| reach(&shape, i)).collect();
+        let row = [2.0, 2.0 / 3.0, 0.25];
+        assert_eq!(weights, [row, row, row, [1.0; 3]].concat());
+    }
+}

@@ -1,0 +1,231 @@
+//! Rewrites a graph as standard QDQ: what onnxruntime's `quantize_static` writes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
+
+use super::onnx::{f32_tensor, floats, i8_tensor, i32_tensor, int_attribute, node};
+use super::structure::{Layer, Structure};
+use super::weights::Weights;
+
+/// What a graph is quantised with.
+pub(super) struct Recipe<'a> {
+    pub structure: &'a Structure,
+    /// By the name that stands for all tensors of a scale.
+    pub scales: BTreeMap<String, f32>,
+    /// Of every layer's input, the mean of each channel.
+    pub means: &'a BTreeMap<String, Vec<f32>>,
+}
+
+impl Recipe<'_> {
+    /// The model with these layers in int8. Activations pass through QuantizeLinear and
+    /// DequantizeLinear after their activation function; graph outputs stay f32.
+    pub fn apply(&self, model: &ModelProto, int8: impl Fn(&str) -> bool) -> ModelProto {
+        let mut model = model.clone();
+        let Some(graph) = model.graph.as_mut() else { return model };
+        let layers: BTreeMap<usize, &Layer> =
+            (self.structure.layers.iter()).filter(|l| int8(&l.name)).map(|l| (l.node, l)).collect();
+        let quantised: BTreeSet<String> =
+            layers.values().flat_map(|l| self.structure.feeding(&l.input)).collect();
+        let tensors: BTreeMap<String, TensorProto> =
+            graph.initializer.drain(..).map(|t| (t.name.clone(), t)).collect();
+        let mut made = Made::default();
+        let mut replaced = BTreeSet::new();
+        for input in graph.input.iter().filter(|i| quantised.contains(&i.name)) {
+            self.quantise_activation(&input.name, &mut made);
+        }
+        for (number, mut node) in std::mem::take(&mut graph.node).into_iter().enumerate() {
+            for input in node.input.iter_mut().filter(|i| quantised.contains(*i)) {
+                *input = dequantised(input);
+            }
+            if let Some(layer) = layers.get(&number) {
+                replaced.extend(node.input[1..].iter().cloned());
+                self.quantise_weights(layer, &mut node, &tensors, &mut made);
+            }
+            let outputs = node.output.clone();
+            made.nodes.push(node);
+            for output in outputs.iter().filter(|o| quantised.contains(*o)) {
+                self.quantise_activation(output, &mut made);
+            }
+        }
+        made.finish(graph, tensors, &replaced);
+        model
+    }
+
+    fn quantise_activation(&self, tensor: &str, made: &mut Made) {
+        let of = &self.structure.scale_of[tensor];
+        let [scale, zero] = [format!("{of}_scale"), format!("{of}_zero_point")];
+        let codes = format!("{tensor}_QuantizeLinear_Output");
+        made.nodes.push(node("QuantizeLinear", &[tensor, &scale, &zero], &codes));
+        made.nodes.push(node("DequantizeLinear", &[&codes, &scale, &zero], &dequantised(tensor)));
+        made.constant(f32_tensor(&scale, &[], &[self.scales[of]]));
+        made.constant(i8_tensor(&zero, &[], &[0]));
+    }
+
+    /// Gives a layer int8 weights and an i32 bias, each through a DequantizeLinear of its own.
+    fn quantise_weights(
+        &self,
+        layer: &Layer,
+        node: &mut NodeProto,
+        tensors: &BTreeMap<String, TensorProto>,
+        made: &mut Made,
+    ) {
+        let weight = &tensors[&node.input[1]];
+        let values = floats(weight);
+        let dims: Vec<usize> = weight.dims.iter().map(|d| *d as usize).collect();
+        let bias = node.input.get(2).and_then(|name| tensors.get(name)).map(floats);
+        let weights = Weights::new(node, &values, &dims);
+        let means = &self.means[&layer.input];
+        let scale = self.scales[&self.structure.scale_of[&layer.input]];
+        let axis = weights.axis();
+        let q = weights.quantise(bias.as_deref(), scale, means);
+        node.input.truncate(1);
+        let name = format!("{}.weight", layer.name);
+        let codes = i8_tensor(&format!("{name}_quantized"), &dims, &q.values);
+        let zero =
+            i8_tensor(&format!("{name}_zero_point"), &[q.scales.len()], &vec![0; q.scales.len()]);
+        node.input.push(made.dequantised(&name, codes, &q.scales, zero, axis));
+        let name = format!("{}.bias", layer.name);
+        let count = [q.bias.len()];
+        let codes = i32_tensor(&format!("{name}_quantized"), &count, &q.bias);
+        let zero = i32_tensor(&format!("{name}_zero_point"), &count, &vec![0; q.bias.len()]);
+        node.input.push(made.dequantised(&name, codes, &q.bias_scales, zero, 0));
+    }
+}
+
+fn dequantised(tensor: &str) -> String {
+    format!("{tensor}_DequantizeLinear_Output")
+}
+
+/// Nodes in order and new constants by name.
+#[derive(Default)]
+struct Made {
+    nodes: Vec<NodeProto>,
+    constants: BTreeMap<String, TensorProto>,
+}
+
+impl Made {
+    fn constant(&mut self, tensor: TensorProto) -> String {
+        let name = tensor.name.clone();
+        self.constants.insert(name.clone(), tensor);
+        name
+    }
+
+    /// A constant of codes and its DequantizeLinear; gives the name of the result.
+    fn dequantised(
+        &mut self,
+        name: &str,
+        codes: TensorProto,
+        scales: &[f32],
+        zero: TensorProto,
+        axis: usize,
+    ) -> String {
+        let scale = f32_tensor(&format!("{name}_scale"), &[scales.len()], scales);
+        let inputs = [codes, scale, zero].map(|t| self.constant(t));
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        let mut node = node("DequantizeLinear", &inputs, &dequantised(name));
+        node.attribute.push(int_attribute("axis", axis as i64));
+        self.nodes.push(node);
+        dequantised(name)
+    }
+
+    /// Puts everything into the graph; of the old constants, `replaced` go unless others use them.
+    fn finish(
+        self,
+        graph: &mut GraphProto,
+        tensors: BTreeMap<String, TensorProto>,
+        replaced: &BTreeSet<String>,
+    ) {
+        let used: BTreeSet<&String> = self.nodes.iter().flat_map(|n| &n.input).collect();
+        let gone = |name: &String| replaced.contains(name) && !used.contains(name);
+        // Old files list their constants as inputs too.
+        graph.input.retain(|i| !gone(&i.name));
+        let old = tensors.into_values().filter(|t| !gone(&t.name));
+        graph.initializer = old.chain(self.constants.into_values()).collect();
+        graph.node = self.nodes;
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use prost::Message;
+
+    use super::super::onnx::tests::unet;
+    use super::*;
+    use crate::engine::{Network, Simd};
+
+    /// The model with these layers in int8, of a range that no value leaves.
+    fn apply(int8: impl Fn(&str) -> bool) -> ModelProto {
+        let structure = Structure::of(&unet());
+        let scales = structure.scale_of.values().map(|name| (name.clone(), 0.05)).collect();
+        let means = structure.layers.iter().map(|l| (l.input.clone(), vec![0.0; l.channels]));
+        Recipe { structure: &structure, scales, means: &means.collect() }.apply(&model(), int8)
+    }
+
+    pub(in super::super) fn model() -> ModelProto {
+        let opset = tract_onnx::pb::OperatorSetIdProto { version: 17, ..Default::default() };
+        ModelProto {
+            ir_version: 8,
+            opset_import: vec![opset],
+            graph: Some(unet()),
+            ..Default::default()
+        }
+    }
+
+    pub(in super::super) fn run(model: &ModelProto, input: &[f32]) -> Vec<f32> {
+        // Through bytes, as a package's file goes.
+        let model = Network::parse("test", &model.encode_to_vec()).unwrap();
+        let network = Network::new("test", &model, Simd::detect()).unwrap();
+        let mut outputs = Vec::new();
+        network.run(&[input], &mut outputs).unwrap();
+        outputs.remove(0)
+    }
+
+    pub(in super::super) fn input() -> Vec<f32> {
+        (0..2 * 8 * 8 * 8).map(|i| ((i * 7919) % 101) as f32 / 100.0).collect()
+    }
+
+    #[test]
+    fn without_layers_the_graph_stays_as_it_is() {
+        let (model, same) = (model(), apply(|_| false));
+        let nodes = |m: &ModelProto| m.graph.as_ref().unwrap().node.clone();
+        assert_eq!(nodes(&same), nodes(&model));
+        assert_eq!(run(&same, &input()), run(&model, &input()));
+    }
+
+    #[test]
+    fn a_quantised_graph_computes_nearly_the_same() {
+        let (model, qdq) = (model(), apply(|_| true));
+        let (exact, rounded) = (run(&model, &input()), run(&qdq, &input()));
+        let power = |v: &[f32]| v.iter().map(|x| x * x).sum::<f32>();
+        let difference: Vec<f32> = exact.iter().zip(&rounded).map(|(a, b)| a - b).collect();
+        let share = (power(&difference) / power(&exact)).sqrt();
+        assert!(share > 0.0 && share < 0.05, "{share}");
+    }
+
+    #[test]
+    fn codes_follow_the_activation_and_outputs_stay() {
+        let graph = apply(|_| true).graph.unwrap();
+        let quantised: Vec<&str> = (graph.node.iter())
+            .filter(|n| n.op_type == "QuantizeLinear")
+            .map(|n| n.input[0].as_str())
+            .collect();
+        assert_eq!(quantised, ["pair", "down0.act", "down1.act", "up0.act", "cat"]);
+        let scale = |tensor: &str| {
+            let node = graph.node.iter().find(|n| n.input[0] == tensor).unwrap();
+            node.input[1].clone()
+        };
+        assert_eq!(scale("cat"), scale("down0.act"));
+        assert!(graph.initializer.iter().all(|t| !t.name.ends_with(".weight")), "f32 weights left");
+        let head = graph.node.iter().find(|n| n.name == "head").unwrap();
+        assert_eq!(head.output, ["flow"]);
+    }
+
+    #[test]
+    fn a_layer_that_stays_keeps_its_weights_and_needs_no_codes() {
+        let graph = apply(|layer| layer != "head").graph.unwrap();
+        let head = graph.node.iter().find(|n| n.name == "head").unwrap();
+        assert_eq!(head.input, ["cat", "head.weight", "head.bias"]);
+        assert!(graph.node.iter().all(|n| n.input[0] != "cat" || n.op_type != "QuantizeLinear"));
+    }
+}

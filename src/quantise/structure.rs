@@ -1,0 +1,180 @@
+//! Which layers of a graph can run in int8, and which tensors must share a scale for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
+
+use super::onnx::{FLOAT, floats, int};
+
+/// Operators that move values without changing them: their inputs and output share a scale, so
+/// that an int8 engine can copy codes, or write a concatenation's parts where they belong.
+const SAME_SCALE: [&str; 8] =
+    ["Concat", "Resize", "MaxPool", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"];
+
+/// A convolution (or transposed one) whose weights are constants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Layer {
+    /// The node's number.
+    pub node: usize,
+    /// The node's name, or its output's where it has none of its own.
+    pub name: String,
+    /// Its activation input …
+    pub input: String,
+    /// … and its channels.
+    pub channels: usize,
+}
+
+/// What quantisation must know of a graph.
+#[derive(Debug)]
+pub(super) struct Structure {
+    pub layers: Vec<Layer>,
+    /// Of every tensor that may be quantised: the tensor whose name stands for all that share
+    /// its scale.
+    pub scale_of: BTreeMap<String, String>,
+    /// Of every tensor: the number of the node it comes from. Inputs and constants have none.
+    producer: BTreeMap<String, usize>,
+    moved: Vec<Vec<String>>,
+}
+
+impl Structure {
+    pub fn of(graph: &GraphProto) -> Self {
+        let constants: BTreeMap<&str, &TensorProto> =
+            graph.initializer.iter().map(|t| (t.name.as_str(), t)).collect();
+        let mut named = BTreeMap::from([("", 2)]);
+        graph.node.iter().for_each(|n| *named.entry(n.name.as_str()).or_insert(0) += 1);
+        let nodes = graph.node.iter().enumerate();
+        let layers = nodes.clone().filter(|(_, n)| is_layer(n, &constants));
+        let layers = layers.map(|(node, n)| Layer {
+            node,
+            name: if named[n.name.as_str()] == 1 { n.name.clone() } else { n.output[0].clone() },
+            input: n.input[0].clone(),
+            channels: channels(n, constants[n.input[1].as_str()]),
+        });
+        let producer = nodes.flat_map(|(i, n)| n.output.iter().map(move |o| (o.clone(), i)));
+        let mut structure = Structure {
+            layers: layers.collect(),
+            scale_of: BTreeMap::new(),
+            producer: producer.collect(),
+            moved: graph.node.iter().map(|n| moved(n, &constants)).collect(),
+        };
+        for layer in structure.layers.clone() {
+            let feeding = structure.feeding(&layer.input);
+            // A tensor met before brings along all that it shares its scale with.
+            let known: BTreeSet<String> =
+                feeding.iter().filter_map(|t| structure.scale_of.get(t).cloned()).collect();
+            let name = known.first().unwrap_or(&layer.input).clone();
+            structure.scale_of.extend(feeding.into_iter().map(|t| (t, name.clone())));
+            for other in structure.scale_of.values_mut().filter(|n| known.contains(*n)) {
+                other.clone_from(&name);
+            }
+        }
+        structure
+    }
+
+    /// The tensor itself and all that its values are copied from.
+    pub fn feeding(&self, tensor: &str) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        let mut open = vec![tensor.to_string()];
+        while let Some(tensor) = open.pop() {
+            open.extend_from_slice(self.copied_from(&tensor));
+            found.insert(tensor);
+        }
+        found
+    }
+
+    /// The number of the node that computes a tensor.
+    pub fn producer(&self, tensor: &str) -> Option<usize> {
+        self.producer.get(tensor).copied()
+    }
+
+    /// Where the values of a tensor are copied from; nothing for one that computes its own.
+    pub fn copied_from(&self, tensor: &str) -> &[String] {
+        self.producer(tensor).map_or(&[], |node| &self.moved[node])
+    }
+}
+
+/// The activations that a node only moves.
+fn moved(node: &NodeProto, constants: &BTreeMap<&str, &TensorProto>) -> Vec<String> {
+    if !SAME_SCALE.contains(&node.op_type.as_str()) {
+        return Vec::new();
+    }
+    let data = if node.op_type == "Concat" { &node.input[..] } else { &node.input[..1] };
+    // A constant among them is not seen while calibrating.
+    if data.iter().any(|t| constants.contains_key(t.as_str())) { Vec::new() } else { data.into() }
+}
+
+/// A convolution, computed from an activation by constant weights of consistent shapes.
+fn is_layer(node: &NodeProto, constants: &BTreeMap<&str, &TensorProto>) -> bool {
+    let input = |i: usize| node.input.get(i).filter(|name| !name.is_empty());
+    let constant = |i: usize| input(i).and_then(|name| constants.get(name.as_str()).copied());
+    let Some(weight) = constant(1).filter(|w| w.dims.len() > 2 && is_plain_f32(w)) else {
+        return false;
+    };
+    let groups = groups(node);
+    let outputs = match node.op_type.as_str() {
+        "Conv" => weight.dims[0] as usize,
+        "ConvTranspose" => weight.dims[1] as usize * groups,
+        _ => return false,
+    };
+    let fits = |b: &TensorProto| b.dims == [outputs as i64] && is_plain_f32(b);
+    (weight.dims[0] as usize).is_multiple_of(groups)
+        && node.output.len() == 1
+        && input(0).is_some_and(|x| !constants.contains_key(x.as_str()))
+        && (input(2).is_none() || constant(2).is_some_and(fits))
+}
+
+fn groups(node: &NodeProto) -> usize {
+    int(node, "group").map_or(1, |g| g.max(1) as usize)
+}
+
+/// How many channels a layer's input has.
+fn channels(node: &NodeProto, weight: &TensorProto) -> usize {
+    match node.op_type.as_str() {
+        "Conv" => weight.dims[1] as usize * groups(node),
+        _ => weight.dims[0] as usize,
+    }
+}
+
+/// f32 with every value inside the file, as many as the shape says.
+fn is_plain_f32(tensor: &TensorProto) -> bool {
+    let values = tensor.dims.iter().try_fold(1usize, |n, d| {
+        let d = usize::try_from(*d).ok().filter(|d| *d > 0)?;
+        n.checked_mul(d)
+    });
+    tensor.data_type == FLOAT && values == Some(floats(tensor).len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::onnx::tests::{layer, node, unet};
+    use super::*;
+
+    #[test]
+    fn skips_share_the_scale_of_their_concatenation() {
+        let structure = Structure::of(&unet());
+        let layers: Vec<&str> = structure.layers.iter().map(|l| l.name.as_str()).collect();
+        assert_eq!(layers, ["down0", "down1", "up0", "head"]);
+        let scale = |t: &str| structure.scale_of.get(t).map(String::as_str);
+        assert_eq!(scale("pair"), Some("pair"));
+        assert_eq!(scale("down1.act"), Some("down1.act"));
+        assert!(scale("cat").is_some() && scale("cat") == scale("up0.act"));
+        assert_eq!(scale("cat"), scale("down0.act"));
+        assert_eq!((scale("down0"), scale("flow")), (None, None));
+        let feeding = structure.feeding("cat");
+        assert_eq!(feeding.iter().collect::<Vec<_>>(), ["cat", "down0.act", "up0.act"]);
+    }
+
+    #[test]
+    fn layers_with_computed_weights_stay() {
+        let mut graph = unet();
+        graph.initializer.retain(|t| t.name != "up0.weight");
+        graph.node.insert(0, node("Relu", "w", &["down1.weight"], "up0.weight"));
+        let structure = Structure::of(&graph);
+        assert!(structure.layers.iter().all(|l| l.name != "up0"));
+        // A concatenation with a constant has a scale of its own.
+        graph.node.push(node("Concat", "odd", &["cat", "down0.bias"], "odd"));
+        layer(&mut graph, "Conv", "last", "odd", [1, 5, 1, 1, 1]);
+        let structure = Structure::of(&graph);
+        assert_eq!(structure.scale_of.get("odd").map(String::as_str), Some("odd"));
+    }
+}

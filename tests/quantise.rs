@@ -1,0 +1,134 @@
+//! From an f32 package to an int8 one with the real binary.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::{fails, files, intraop, json, ok, run};
+use intraop::engine::{Session, SessionOptions};
+use intraop::package::Package;
+use intraop::registration::{Options, register};
+use intraop::{StageTimes, phantom};
+
+const MODEL: &str = "models/demo-f32";
+const TABLE: &str = "calibration/demo.json";
+
+fn quantize(model: &str, table: &str, out: &Path, more: &[&str]) -> std::process::Output {
+    let mut command = intraop();
+    command.args(["quantize", "--model", model, "--calibration", table, "--out"]);
+    command.arg(out).args(more).output().unwrap()
+}
+
+fn made(more: &[&str]) -> (tempfile::TempDir, PathBuf, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("small");
+    let said = ok(&quantize(MODEL, TABLE, &out, more));
+    (folder, out, said)
+}
+
+#[test]
+fn a_package_is_calibrated_and_quantised() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("table.json");
+    let mut command = intraop();
+    command.args(["calibrate", "--model", MODEL, "--phantoms", "2", "--out"]).arg(&table);
+    let said = ok(&command.output().unwrap());
+    assert!(said.contains("flow1") && said.contains("2 pairs"), "{said}");
+    let content = json(&table);
+    assert_eq!((&content["cases"], &content["model"]), (&2.into(), &"demo-f32".into()));
+    let sums =
+        |v: &serde_json::Value| v.as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).sum();
+    let input = &content["graphs"]["flow1"]["histograms"]["pair"];
+    let counted: u64 = sums(&input["counts"]);
+    // Every voxel of both channels of both pairs.
+    assert_eq!(counted + input["zeros"].as_u64().unwrap(), 2 * 2 * 64 * 64 * 64);
+    let out = folder.path().join("small");
+    ok(&quantize(MODEL, table.to_str().unwrap(), &out, &[]));
+    assert!(
+        ok(&run(["models".as_ref(), "verify".as_ref(), out.as_os_str()])).contains("are right")
+    );
+}
+
+#[test]
+fn the_new_package_says_what_it_is() {
+    let (_folder, out, said) = made(&["--range", "mse"]);
+    assert_eq!(said.matches("int8  ").count(), 13, "{said}");
+    assert_eq!(files(&out), files(Path::new(MODEL)));
+    let shown = ok(&run(["models".as_ref(), "show".as_ref(), out.as_os_str(), "--json".as_ref()]));
+    let manifest: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!((&manifest["name"], &manifest["precision"]), (&"small".into(), &"int8".into()));
+    let golden = json(&out.join("golden.json"));
+    assert!(golden["engine"].as_str().unwrap().contains("libtorch"));
+    assert!(golden["tolerance"].as_f64().unwrap() <= 0.1);
+    assert_eq!(golden["outputs"], json(&Path::new(MODEL).join("golden.json"))["outputs"]);
+    let card = std::fs::read_to_string(out.join("README.md")).unwrap();
+    assert!(card.starts_with("# small\n") && card.contains("--range mse"), "{card}");
+    let bytes = |folder: &Path| std::fs::metadata(folder.join("flow1.onnx")).unwrap().len();
+    assert!(bytes(&out) * 3 < bytes(Path::new(MODEL)));
+}
+
+#[test]
+fn layers_beyond_the_limit_stay_f32_and_are_named() {
+    let (_folder, out, said) = made(&["--error", "0.02"]);
+    let kept: Vec<&str> = said.lines().filter(|l| l.starts_with("f32 ")).collect();
+    assert!(!kept.is_empty() && kept.len() < 13, "{said}");
+    let card = std::fs::read_to_string(out.join("README.md")).unwrap();
+    for line in kept {
+        let layer = line.split_whitespace().nth(2).unwrap();
+        assert!(card.contains(&format!("`{layer}`")), "{layer} is not in the card");
+    }
+    ok(&run(["models".as_ref(), "verify".as_ref(), out.as_os_str()]));
+}
+
+/// On phantoms that neither the network nor the calibration has seen.
+#[test]
+fn int8_registers_as_f32_does() {
+    let (_folder, out, _) = made(&[]);
+    let session = |path: &Path| {
+        Session::new(Package::load(path).unwrap(), SessionOptions::with_threads(2)).unwrap()
+    };
+    let (f32, int8) = (session(Path::new(MODEL)), session(&out));
+    let (mut change, mut whole) = (0.0, 0.0);
+    for seed in 70..73 {
+        let pair = phantom::pair(seed, &phantom::Options::default());
+        let field = |session: &Session| {
+            let mut times = StageTimes::default();
+            let found =
+                register(session, &pair.fixed, &pair.moving, &Options::default(), &mut times);
+            found.unwrap().field
+        };
+        for (a, b) in field(&f32).data.iter().zip(&field(&int8).data) {
+            for axis in 0..3 {
+                change += f64::from(a[axis] - b[axis]).powi(2);
+                whole += f64::from(a[axis]).powi(2);
+            }
+        }
+    }
+    let share = (change / whole).sqrt();
+    assert!(share > 0.0 && share < 0.05, "int8 changes the field by {share:.3} of its size");
+}
+
+#[test]
+fn wrong_tables_and_models_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("small");
+    // A table of the same model, of which a network has changed since.
+    let mut table = json(Path::new(TABLE));
+    table["graphs"]["flow1"]["sha256"] = "0".into();
+    let path = folder.path().join("other.json");
+    std::fs::write(&path, table.to_string()).unwrap();
+    let other = path.to_str().unwrap();
+    fails(&quantize(MODEL, other, &out, &[]), 2, &["calibration table", "flow1.onnx"]);
+    table["graphs"]["flow1"]["histograms"]["pair"]["counts"] = serde_json::json!([1, 2]);
+    std::fs::write(&path, table.to_string()).unwrap();
+    fails(&quantize(MODEL, other, &out, &[]), 2, &["other.json: calibration", "pair of flow1"]);
+    std::fs::write(&path, "{}").unwrap();
+    fails(&quantize(MODEL, other, &out, &[]), 2, &["other.json: calibration", "missing field"]);
+    assert!(!out.exists());
+    let range = quantize(MODEL, TABLE, &out, &["--range", "guess"]);
+    assert_eq!(range.status.code(), Some(2));
+    fails(&quantize(MODEL, TABLE, Path::new(MODEL), &[]), 2, &["--out", "another folder"]);
+    ok(&quantize(MODEL, TABLE, &out, &[]));
+    let again = folder.path().join("again");
+    fails(&quantize(out.to_str().unwrap(), TABLE, &again, &[]), 2, &["--model", "f32", "Int8"]);
+}
