@@ -153,7 +153,7 @@ fn regions_without(
         }
         let before = node.input.iter().filter_map(|name| stages.get(name.as_str()));
         let stage = before.map(|(s, side)| s + usize::from(*side != ours)).max().unwrap_or(0);
-        node.output.iter().for_each(|o| drop(stages.insert(o, (stage, ours))));
+        stages.extend(node.output.iter().map(|o| (o.as_str(), (stage, ours))));
         if ours {
             of_node.push(stage);
         }

@@ -22,10 +22,21 @@ OURS = re.compile(
     r"|batchnorm|resize_upsample_scales_(nearest|linear)|quantizelinear|dequantizelinear|clip"
     r"|div|sub|flatten)"
 )
+# Of these no node may fall to tract (others may: another batch size, another factor).
+SURELY_OURS = re.compile(
+    r"test_(basic_conv|conv_with|convtranspose(_3d|_pads?|_group_2)?$|instancenorm_example"
+    r"|(averagepool|maxpool)_[23]d_(default|pads|strides|same)|globalaveragepool)"
+)
 # Inputs that are images; all others are weights.
 IMAGES = {"Add": 2, "Concat": 9, "Sub": 2, "Mul": 2, "Div": 2}
 
-CASES = [case for case in load_model_tests(kind="node") if OURS.match(case.name)]
+# Batch normalisation in training has outputs that no inference needs.
+CASES = [
+    case
+    for case in load_model_tests(kind="node")
+    if OURS.match(case.name) and "training" not in case.name
+]
+
 
 
 @pytest.fixture(scope="session")
@@ -51,10 +62,10 @@ def prepare(case, folder):
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_backend_case(server, case, tmp_path):
-    inputs, expected = prepare(case, tmp_path)
-    values = [*inputs, *expected]
+    values = [*case.data_sets[0][0][:1], *case.data_sets[0][1]]
     if not all(isinstance(v, np.ndarray) and v.dtype == np.float32 and v.ndim for v in values):
         pytest.skip("the engine's ends are f32 tensors")
+    inputs, expected = prepare(case, tmp_path)
     np.concatenate([v.ravel() for v in inputs]).astype("<f4").tofile(tmp_path / "input")
     lines = f"run\noutput {tmp_path / 'output'}\nquit\n"
     for simd in ([], ["--simd", "scalar"]):
@@ -65,5 +76,4 @@ def test_backend_case(server, case, tmp_path):
         found = np.fromfile(tmp_path / "output", "<f4")
         wanted = np.concatenate([v.ravel() for v in expected])
         np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-5)
-        case_runs_here = ready["all_own"]
-    print("ours" if case_runs_here else "tract")
+        assert ready["all_own"] or not SURELY_OURS.match(case.name)
