@@ -103,7 +103,7 @@ def check(server, folder, x, own=True):
 def test_random_networks(server, tmp_path, seed):
     spatial = 2 + seed % 2
     rng = np.random.default_rng(seed)
-    size = [int(n) for n in rng.integers(6, 12 if spatial == 3 else 30, spatial)]
+    size = [int(n) for n in rng.integers(10, 15 if spatial == 3 else 30, spatial)]
     channels = int(rng.choice([1, 2, 3, 5, 16, 18]))
     net = Net([1, channels, *size], seed)
     x = rng.normal(size=net.shape).astype(np.float32)
