@@ -251,5 +251,5 @@ impl Graph {
 
 /// Operations that take and give any number format.
 fn maps(op: &Op) -> bool {
-    matches!(op, Op::Add | Op::Scale { .. } | Op::Activate)
+    matches!(op, Op::Add | Op::Scale { .. } | Op::Activate | Op::InstanceNorm { .. })
 }

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::conv::{Activation, OFFSET};
-use super::rows::{add_row, affine_row, dequantize_row, lookup_row, quantize_row};
+use super::rows::{activate_row, add_row, affine_row, dequantize_row, lookup_row, quantize_row};
 use super::{Image, Memory};
 use crate::engine::Simd;
 use crate::engine::graph::Quant;
@@ -34,21 +34,18 @@ impl Map {
         let copy = self.kind == MapKind::Copy
             && self.activation == Activation::NONE
             && self.from[0].quant == self.to.quant;
-        // Voxels whose channels are contiguous in every image make one run per row.
-        let dense = self.to.dense() && self.from.iter().all(Image::dense);
-        let (width, channels) = (self.to.size[2], self.to.channels);
-        let (runs, length) = if dense { (1, width * channels) } else { (width, channels) };
+        let length = self.to.size[2] * self.to.channels;
         (0..self.to.rows()).into_par_iter().with_min_len(4).for_each_init(
             || [vec![0.0f32; length], vec![0.0f32; length]],
             |scratch, row| {
-                for x in 0..runs {
-                    // SAFETY: the row is this task's; the images are the plan's and apart.
-                    unsafe {
-                        match &table {
-                            _ if copy => self.copy(memory, row, x, length),
-                            Some(table) => self.lookup(memory, row, x, length, table),
-                            None => self.compute(memory, row, x, scratch),
+                // SAFETY: the row is this task's; the images are the plan's and apart.
+                unsafe {
+                    match &table {
+                        _ if copy => self.bytes(memory, row, <[u8]>::copy_from_slice),
+                        Some(table) => {
+                            self.bytes(memory, row, |to, from| lookup_row(from, to, table));
                         }
+                        None => self.compute(memory, row, scratch),
                     }
                 }
             },
@@ -69,67 +66,65 @@ impl Map {
         })
     }
 
-    unsafe fn copy(&self, memory: Memory, row: usize, x: usize, length: usize) {
+    /// `work(to, from)` on the bytes of a row, in as long runs as the images allow.
+    unsafe fn bytes(&self, memory: Memory, row: usize, work: impl Fn(&mut [u8], &[u8])) {
         let (from, to) = (&self.from[0], &self.to);
-        let bytes = length * to.element();
-        let from = from.row(row) + x * from.stride[2];
-        let to = to.row(row) + x * to.stride[2];
-        unsafe { memory.row_mut::<u8>(to, bytes).copy_from_slice(memory.row(from, bytes)) }
+        let bytes = to.channels * to.element();
+        let dense = from.dense() && to.dense();
+        let (runs, length) = if dense { (1, bytes * to.size[2]) } else { (to.size[2], bytes) };
+        for x in 0..runs {
+            let start = from.row(row) + x * from.stride[2];
+            let end = to.row(row) + x * to.stride[2];
+            unsafe { work(memory.row_mut(end, length), memory.row(start, length)) }
+        }
     }
 
-    unsafe fn lookup(
-        &self,
-        memory: Memory,
-        row: usize,
-        x: usize,
-        length: usize,
-        table: &[u8; 256],
-    ) {
-        let (from, to) = (&self.from[0], &self.to);
-        let from = from.row(row) + x * from.stride[2];
-        let to = to.row(row) + x * to.stride[2];
-        unsafe { lookup_row(memory.row(from, length), memory.row_mut(to, length), table) }
-    }
-
-    unsafe fn compute(&self, memory: Memory, row: usize, x: usize, scratch: &mut [Vec<f32>; 2]) {
+    unsafe fn compute(&self, memory: Memory, row: usize, scratch: &mut [Vec<f32>; 2]) {
         let [values, other] = scratch;
-        unsafe { load(memory, self.simd, &self.from[0], row, x, values) }
+        unsafe { load(memory, self.simd, &self.from[0], row, values) }
         match &self.kind {
             MapKind::Copy => (),
             MapKind::Add => {
-                unsafe { load(memory, self.simd, &self.from[1], row, x, other) }
+                unsafe { load(memory, self.simd, &self.from[1], row, other) }
                 add_row(self.simd, values, other);
             }
             MapKind::Scale { factor, shift } => affine_row(self.simd, values, factor, shift),
         }
-        let start = self.to.row(row) + x * self.to.stride[2];
-        let n = values.len();
+        activate_row(self.simd, values, self.activation);
+        unsafe { store(memory, self.simd, &self.to, row, values) }
+    }
+}
+
+/// The real values of a row of voxels.
+///
+/// # Safety
+/// The row is inside the image, which nobody writes now.
+pub unsafe fn load(memory: Memory, simd: Simd, image: &Image, row: usize, to: &mut [f32]) {
+    let length = if image.dense() { to.len() } else { image.channels };
+    for (x, to) in to.chunks_exact_mut(length).enumerate() {
+        let start = image.row(row) + x * image.stride[2];
         unsafe {
-            match self.to.quant {
-                None => {
-                    let to: &mut [f32] = memory.row_mut(start, n);
-                    to.copy_from_slice(values);
-                    super::rows::activate_row(self.simd, to, self.activation);
-                }
-                Some(q) => {
-                    super::rows::activate_row(self.simd, values, self.activation);
-                    quantize_row(self.simd, values, memory.row_mut(start, n), q);
-                }
+            match image.quant {
+                None => to.copy_from_slice(memory.row(start, length)),
+                Some(q) => dequantize_row(simd, memory.row(start, length), to, q),
             }
         }
     }
 }
 
-/// The real values of a run of voxels.
+/// Writes the real values of a row of voxels.
 ///
 /// # Safety
-/// The run is inside the image, which nobody writes now.
-unsafe fn load(memory: Memory, simd: Simd, image: &Image, row: usize, x: usize, to: &mut [f32]) {
-    let start = image.row(row) + x * image.stride[2];
-    unsafe {
-        match image.quant {
-            None => to.copy_from_slice(memory.row(start, to.len())),
-            Some(q) => dequantize_row(simd, memory.row(start, to.len()), to, q),
+/// The row is inside the image, and nobody else uses it now.
+pub unsafe fn store(memory: Memory, simd: Simd, image: &Image, row: usize, from: &[f32]) {
+    let length = if image.dense() { from.len() } else { image.channels };
+    for (x, from) in from.chunks_exact(length).enumerate() {
+        let start = image.row(row) + x * image.stride[2];
+        unsafe {
+            match image.quant {
+                None => memory.row_mut(start, length).copy_from_slice(from),
+                Some(q) => quantize_row(simd, from, memory.row_mut(start, length), q),
+            }
         }
     }
 }

@@ -14,11 +14,13 @@ pub mod conv;
 pub mod dot;
 mod image;
 mod map;
+mod norm;
 mod pack;
 mod pool;
 mod rows;
 
 pub use image::{Arena, Border, Image, Memory};
 pub use map::{Map, MapKind};
+pub use norm::Norm;
 pub use pack::{Pack, Unpack};
-pub use pool::{Norm, PoolStep, ResizeStep};
+pub use pool::{PoolStep, ResizeStep};

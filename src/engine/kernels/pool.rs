@@ -1,8 +1,8 @@
-//! Operations that gather voxels: pooling, resizing, and normalisation over a whole channel.
+//! Operations that gather voxels: pooling and resizing.
 
 use rayon::prelude::*;
 
-use super::conv::{Activation, OFFSET};
+use super::conv::OFFSET;
 use super::map::value;
 use super::{Image, Memory};
 use crate::engine::graph::{Pool, Resize};
@@ -125,64 +125,5 @@ impl ResizeStep {
                 |p: &[&[f32]; 4]| lerp(lerp(p[0][c], p[1][c], tx), lerp(p[2][c], p[3][c], tx), ty);
             *to = lerp(plane(&corners[0]), plane(&corners[1]), tz);
         }
-    }
-}
-
-/// InstanceNorm, f32 to f32.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Norm {
-    pub epsilon: f32,
-    pub factor: Vec<f32>,
-    pub shift: Vec<f32>,
-    pub activation: Activation,
-    pub from: Image,
-    pub to: Image,
-}
-
-impl Norm {
-    pub fn run(&self, memory: Memory) {
-        let (from, to) = (&self.from, &self.to);
-        let n = from.channels;
-        let count = (from.rows() * from.size[2]) as f64;
-        // Row by row and then summed in order: the same bits with any number of threads.
-        let totals = |value: &(dyn Fn(usize, f32) -> f32 + Sync)| {
-            let rows: Vec<Vec<f32>> = (0..from.rows())
-                .into_par_iter()
-                .with_min_len(8)
-                .map(|row| {
-                    let mut sums = vec![0.0f32; n];
-                    for x in 0..from.size[2] {
-                        // SAFETY: inside the image, which nobody writes now.
-                        let voxel: &[f32] =
-                            unsafe { memory.row(from.row(row) + x * from.stride[2], n) };
-                        for (c, (sum, v)) in sums.iter_mut().zip(voxel).enumerate() {
-                            *sum += value(c, *v);
-                        }
-                    }
-                    sums
-                })
-                .collect();
-            (0..n)
-                .map(|c| rows.iter().map(|r| f64::from(r[c])).sum::<f64>() / count)
-                .collect::<Vec<f64>>()
-        };
-        let mean: Vec<f32> = totals(&|_, v| v).iter().map(|m| *m as f32).collect();
-        let variance = totals(&|c, v| (v - mean[c]) * (v - mean[c]));
-        let scale =
-            |c: usize| self.factor[c] / (variance[c] + f64::from(self.epsilon)).sqrt() as f32;
-        let scale: Vec<f32> = (0..n).map(scale).collect();
-        (0..to.rows()).into_par_iter().with_min_len(8).for_each(|row| {
-            for x in 0..to.size[2] {
-                // SAFETY: the row is this task's; the images are the plan's, apart or the same.
-                unsafe {
-                    let from: &[f32] = memory.row(from.row(row) + x * from.stride[2], n);
-                    let to: &mut [f32] = memory.row_mut(to.row(row) + x * to.stride[2], n);
-                    for c in 0..n {
-                        let v = (from[c] - mean[c]) * scale[c] + self.shift[c];
-                        to[c] = self.activation.apply(v);
-                    }
-                }
-            }
-        });
     }
 }

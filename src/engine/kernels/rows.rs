@@ -66,6 +66,34 @@ vectorised! {
         }
     }
 
+    /// Adds differences from `near` and their squares, per channel, to the halves of `sums`.
+    fn moments_row(row: &[f32], near: &[f32], sums: &mut [f32]) {
+        let (first, second) = sums.split_at_mut(near.len());
+        for voxel in row.chunks_exact(near.len()) {
+            let sums = first.iter_mut().zip(second.iter_mut());
+            for ((v, k), (first, second)) in voxel.iter().zip(near).zip(sums) {
+                let d = v - k;
+                *first += d;
+                *second += d * d;
+            }
+        }
+    }
+
+    fn normalize_row(
+        row: &mut [f32],
+        mean: &[f32],
+        scale: &[f32],
+        shift: &[f32],
+        activation: Activation
+    ) {
+        for voxel in row.chunks_exact_mut(mean.len()) {
+            let tables = mean.iter().zip(scale).zip(shift);
+            for (v, ((mean, scale), shift)) in voxel.iter_mut().zip(tables) {
+                *v = activation.apply((*v - mean) * scale + shift);
+            }
+        }
+    }
+
     /// Two planes' rows → voxels of two channels.
     fn interleave(a: &[f32], b: &[f32], to: &mut [f32]) {
         for ((to, a), b) in to.chunks_exact_mut(2).zip(a).zip(b) {

@@ -280,6 +280,7 @@ fn work(
             activation: node.activation,
             from,
             to,
+            simd,
         }),
     })
 }
