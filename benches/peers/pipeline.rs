@@ -1,0 +1,109 @@
+//! A whole registration by a package, behind the protocol of `peer.py`: `ready` and the
+//! configuration first, then `run` registers a phantom pair once, from two volumes in memory to
+//! the field and the warped volume in memory, and answers in nanoseconds; `stages` answers with the
+//! last run's milliseconds by stage, `quit` ends.
+//!
+//! With `--phantoms FOLDER` it writes instead what else the comparison needs: the pair as files,
+//! and the input of the package's golden case.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io::{Write, stdin, stdout};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Parser;
+use intraop::engine::{Session, SessionOptions, Simd};
+use intraop::image::Geometry;
+use intraop::io::ScalarType;
+use intraop::package::{Package, golden_pair};
+use intraop::phantom::Pair;
+use intraop::registration::{Options, register, warp};
+use intraop::{Probe, Stage, StageTimes, io, phantom};
+
+/// Of the pair to register, which no package is calibrated with, and of the golden case.
+const PAIR_SEED: u64 = 20;
+const GOLDEN_SEED: u64 = 7;
+
+#[derive(Parser)]
+struct Arguments {
+    package: PathBuf,
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// The vector instructions to use; the widest of this CPU when absent.
+    #[arg(long)]
+    simd: Option<Simd>,
+    /// Write golden.f32 (raw, little endian), fixed.nii.gz, moving.nii.gz and their labels, and
+    /// end.
+    #[arg(long, value_name = "FOLDER")]
+    phantoms: Option<PathBuf>,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments = Arguments::parse();
+    let package = Package::load(&arguments.package)?;
+    let (grid, size) = package.grid()?;
+    let geometry = Geometry::new(size, grid.spacing_mm);
+    let pair = phantom::pair(PAIR_SEED, &phantom::Options { geometry, ..Default::default() });
+    match &arguments.phantoms {
+        Some(folder) => write_phantoms(folder, &package, &pair),
+        None => serve(package, &arguments, &pair),
+    }
+}
+
+fn write_phantoms(folder: &Path, package: &Package, pair: &Pair) -> Result<(), Box<dyn Error>> {
+    for (name, image) in [("fixed", &pair.fixed), ("moving", &pair.moving)] {
+        io::write_volume(&folder.join(name).with_extension("nii.gz"), image, ScalarType::F32)?;
+    }
+    for (name, labels) in
+        [("fixed_labels", &pair.fixed_labels), ("moving_labels", &pair.moving_labels)]
+    {
+        io::write_labels(&folder.join(name).with_extension("nii.gz"), labels)?;
+    }
+    let input = golden_pair(&package.manifest, pair.fixed.geometry.size, GOLDEN_SEED)?;
+    let bytes: Vec<u8> = input.iter().flat_map(|v| v.to_le_bytes()).collect();
+    Ok(std::fs::write(folder.join("golden.f32"), bytes)?)
+}
+
+fn serve(package: Package, arguments: &Arguments, pair: &Pair) -> Result<(), Box<dyn Error>> {
+    let options = SessionOptions {
+        threads: arguments.threads,
+        simd: arguments.simd.unwrap_or_else(Simd::detect),
+        ..Default::default()
+    };
+    let session = Session::new(package, options)?;
+    // The golden case is onnxruntime's: what is timed below computes the same.
+    let difference = session.verify()?;
+    println!(
+        r#"ready {{"version": "{}", "threads": {}, "simd": "{}", "golden_difference": {difference}}}"#,
+        env!("CARGO_PKG_VERSION"),
+        session.threads(),
+        session.simd()
+    );
+    let mut times = StageTimes::default();
+    for line in stdin().lines() {
+        match line?.as_str() {
+            "run" => {
+                times = StageTimes::default();
+                let start = Instant::now();
+                let options = Options::default();
+                let found = register(&session, &pair.fixed, &pair.moving, &options, &mut times)?;
+                let onto = &pair.fixed.geometry;
+                let last = Instant::now();
+                let warped = session.install(|| warp(&pair.moving, &found.field, onto));
+                times.stage(Stage::Warp, last.elapsed());
+                println!("{}", start.elapsed().as_nanos());
+                drop(warped);
+            }
+            "stages" => {
+                let ms = |stage: &Stage| (stage.name(), times.of(*stage).as_secs_f64() * 1e3);
+                let stages: BTreeMap<_, _> = Stage::ALL.iter().map(ms).collect();
+                println!("{}", serde_json::to_string(&stages)?);
+            }
+            "quit" => break,
+            other => return Err(format!("expected run, stages or quit, found {other}").into()),
+        }
+        stdout().flush()?;
+    }
+    Ok(())
+}
