@@ -12,6 +12,7 @@ use tract_onnx::tract_hir::ops::expandable::{Expansion, expand};
 use tract_onnx::tract_hir::tract_core::ops::konst::Const;
 
 use super::graph::{Constants, Graph, Id, Translator};
+use super::kernels::Arenas;
 use super::plan::{Plan, StepInfo};
 use super::{Simd, TensorInfo};
 
@@ -48,6 +49,7 @@ pub fn with_regions(
     model: &ModelProto,
     inputs: &[TensorInfo],
     simd: Simd,
+    arenas: &Arenas,
 ) -> TractResult<TypedModel> {
     let mut proto = model.clone();
     let graph = proto.graph.get_or_insert_default();
@@ -72,7 +74,7 @@ pub fn with_regions(
     let mut inference = framework.model_for_proto_model(&proto)?;
     for (i, region) in regions.into_iter().enumerate() {
         let name = format!("intraop.region.{i}");
-        let plan = Arc::new(Plan::new(region.graph, simd));
+        let plan = Arc::new(Plan::new(region.graph, simd, arenas));
         let node = inference.nodes_mut().iter_mut().find(|n| n.name == name);
         node.context("a region's node")?.op = expand(Region { plan });
     }

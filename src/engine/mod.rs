@@ -15,6 +15,7 @@ use rayon::ThreadPool;
 
 use crate::package::{GoldenCase, Package, golden_pair};
 use crate::{Error, Result};
+use kernels::Arenas;
 
 pub use network::{Network, TensorInfo};
 pub use plan::StepInfo;
@@ -63,8 +64,10 @@ impl Session {
     pub fn new(package: Package, options: SessionOptions) -> Result<Self> {
         let pool = threads::pool(options.threads, &options.cores)?;
         let graphs = package.manifest.graphs.iter();
-        let graphs =
-            graphs.map(|g| package::compile(&package, g, options.simd)).collect::<Result<_>>()?;
+        let arenas = Arenas::default();
+        let graphs = graphs
+            .map(|g| package::compile(&package, g, options.simd, &arenas))
+            .collect::<Result<_>>()?;
         Ok(Session { package, graphs, pool: Arc::new(pool), options })
     }
 
@@ -112,7 +115,7 @@ impl Session {
         let manifest = &self.package.manifest;
         let case = self.package.golden()?;
         let (_, size) = self.package.grid()?;
-        let input = golden_pair(manifest, size, case.phantom_seed)?;
+        let input = self.install(|| golden_pair(manifest, size, case.phantom_seed))?;
         let (mut worst, mut outputs) = (0.0f64, Vec::new());
         for (index, graph) in manifest.graphs.iter().enumerate() {
             self.run(index, &input, &mut outputs)?;

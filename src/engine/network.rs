@@ -12,6 +12,7 @@ use tract_onnx::pb::{ModelProto, ValueInfoProto, type_proto};
 use tract_onnx::prelude::{Tensor as Tract, *};
 
 use super::graph::Tensor;
+use super::kernels::Arenas;
 use super::plan::{Plan, StepInfo};
 use super::{Simd, delegate};
 use crate::{Error, Result};
@@ -74,17 +75,27 @@ impl Network {
     /// # Errors
     /// [`Error::Engine`] when it cannot run here.
     pub fn new(name: &str, model: &ModelProto, simd: Simd) -> Result<Self> {
-        Self::compile(name, model, simd).map_err(|e| failed(name, e))
+        Self::sharing(name, model, simd, &Arenas::default())
     }
 
-    fn compile(name: &str, model: &ModelProto, simd: Simd) -> TractResult<Self> {
+    /// As [`Network::new`], with the memory of other networks.
+    pub(super) fn sharing(
+        name: &str,
+        model: &ModelProto,
+        simd: Simd,
+        arenas: &Arenas,
+    ) -> Result<Self> {
+        Self::compile(name, model, simd, arenas).map_err(|e| failed(name, e))
+    }
+
+    fn compile(name: &str, model: &ModelProto, simd: Simd, arenas: &Arenas) -> TractResult<Self> {
         let onnx = framework();
         let graph = model.graph.clone().unwrap_or_default();
         let is_weight = |name: &str| graph.initializer.iter().any(|t| t.name == name);
         let inputs = graph.input.iter().filter(|i| !is_weight(&i.name));
         let inputs = inputs.map(fixed_shape).collect::<TractResult<Vec<_>>>()?;
         if let Some(graph) = delegate::whole(&graph, &inputs) {
-            let plan = Plan::new(graph, simd);
+            let plan = Plan::new(graph, simd, arenas);
             let info = |t: &Tensor| TensorInfo { name: t.name.clone(), shape: t.shape() };
             let outputs = plan.outputs.iter().map(info).collect();
             return Ok(Network {
@@ -94,7 +105,7 @@ impl Network {
                 program: Program::Own(Box::new(plan)),
             });
         }
-        let typed = delegate::with_regions(&onnx, model, &inputs, simd)?;
+        let typed = delegate::with_regions(&onnx, model, &inputs, simd, arenas)?;
         let outputs = graph.output.iter().enumerate();
         let outputs = outputs.map(|(i, o)| tensor_info(&o.name, typed.output_fact(i)?));
         let outputs = outputs.collect::<TractResult<_>>()?;

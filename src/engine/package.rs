@@ -1,14 +1,20 @@
 //! A package's graphs: the ONNX must be what the manifest says.
 
+use super::kernels::Arenas;
 use super::{Network, Simd, TensorInfo};
 use crate::package::{Graph, Package};
 use crate::{Error, Result};
 
 /// Compiles one graph of a package.
-pub(super) fn compile(package: &Package, graph: &Graph, simd: Simd) -> Result<Network> {
+pub(super) fn compile(
+    package: &Package,
+    graph: &Graph,
+    simd: Simd,
+    arenas: &Arenas,
+) -> Result<Network> {
     let name = format!("{} of {}", graph.file, package.path.display());
     let model = Network::parse(&name, package.file(&graph.file))?;
-    let network = Network::new(&name, &model, simd)?;
+    let network = Network::sharing(&name, &model, simd, arenas)?;
     let inputs = graph.inputs.iter().map(|i| (&i.name, i.num_channels, &i.spatial_shape));
     check(package, graph, "inputs", inputs, network.inputs())?;
     let heads = graph.heads.iter().map(|h| (&h.name, h.num_channels, &h.spatial_shape));

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Manifest;
 use crate::image::{Affine, Geometry};
+use crate::phantom::Pair;
 use crate::{Error, Result, phantom, preprocess};
 
 /// The golden file, JSON.
@@ -73,12 +74,14 @@ pub fn golden_pair(manifest: &Manifest, size: [usize; 3], seed: u64) -> Result<V
         return Err(Error::unusable(&manifest.name, "its manifest has no grid", "add [grid]"));
     };
     let geometry = Geometry::new(size, spec.spacing_mm);
-    let pair = phantom::pair(seed, &phantom::Options { geometry, ..Default::default() });
-    let grid = spec.lay_on(size, &pair.fixed.geometry);
-    let mut tensor = Vec::with_capacity(2 * grid.voxels());
-    for volume in [&pair.fixed, &pair.moving] {
-        let ready = preprocess::run(&manifest.preprocess, volume, "golden phantom")?;
-        tensor.extend(preprocess::sample_on(&grid, &ready, &Affine::identity()).data);
+    // All else of the pair, several times as large, is freed here.
+    let Pair { fixed, moving, .. } =
+        phantom::pair(seed, &phantom::Options { geometry, ..Default::default() });
+    let grid = spec.lay_on(size, &fixed.geometry);
+    let mut tensor = vec![0.0; 2 * grid.voxels()];
+    for (channel, volume) in tensor.chunks_mut(grid.voxels()).zip([fixed, moving]) {
+        let ready = preprocess::run(&manifest.preprocess, &volume, "golden phantom")?;
+        preprocess::sample_into(channel, &grid, &ready, &Affine::identity());
     }
     Ok(tensor)
 }

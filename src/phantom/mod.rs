@@ -90,51 +90,44 @@ pub fn pair(seed: u64, options: &Options) -> Pair {
     let motion = Motion::draw(&mut stream(), half_side, options.deformation_mm, options.affine);
 
     let centre = geometry.centre_index();
-    let voxels = |value: &(dyn Fn(Vector3<f64>) -> Sample + Sync)| -> Vec<Sample> {
-        let place = |i: usize| {
-            let index = Vector3::new(i % nx, i / nx % ny, i / (nx * ny)).cast::<f64>();
-            (index - centre).component_mul(&spacing)
-        };
-        (0..nx * ny * nz).into_par_iter().map(|i| value(place(i))).collect()
+    let place = |i: usize| {
+        let index = Vector3::new(i % nx, i / nx % ny, i / (nx * ny)).cast::<f64>();
+        (index - centre).component_mul(&spacing)
     };
     let show = |p: Vector3<f64>| anatomy.sample(&p.component_div(&half_side));
-    let moving = voxels(&|p| Sample { shown: show(p), displacement: Vector3::zeros() });
-    let fixed = voxels(&|p| {
-        let displacement = motion.at(&p);
-        Sample { shown: show(p + displacement), displacement }
-    });
-
+    // Intensity and label of voxel i of an image that shows the anatomy's place p there.
+    let voxel = |i: usize, p: Vector3<f64>, noise: &Random| {
+        let (value, label) = show(p);
+        // A normal number takes two values of the stream.
+        let noise = options.noise * noise.after(2 * i as u64).normal();
+        ((value + noise).max(0.0) as f32, label)
+    };
     let to_world = |local: Vector3<f64>| geometry.direction * local;
-    let field = fixed.iter().map(|s| to_world(s.displacement).cast::<f32>().into()).collect();
-    let labels = |samples: &[Sample]| samples.iter().map(|s| s.shown.1).collect();
-    let fixed_image = noisy(&fixed, &mut stream(), options);
-    let moving_image = noisy(&moving, &mut stream(), options);
-    let place = |local| -> [f64; 3] { (geometry.centre() + to_world(local)).into() };
+    let mut field = vec![[0.0; 3]; geometry.voxels()];
+    let (mut fixed_image, mut fixed_labels, noise) = (vec![], vec![], stream());
+    let fixed = field.par_iter_mut().enumerate().map(|(i, u)| {
+        let displacement = motion.at(&place(i));
+        *u = to_world(displacement).cast::<f32>().into();
+        voxel(i, place(i) + displacement, &noise)
+    });
+    fixed.unzip_into_vecs(&mut fixed_image, &mut fixed_labels);
+    let (mut moving_image, mut moving_labels, noise) = (vec![], vec![], stream());
+    let moving = (0..geometry.voxels()).into_par_iter().map(|i| voxel(i, place(i), &noise));
+    moving.unzip_into_vecs(&mut moving_image, &mut moving_labels);
+    let point = |local| -> [f64; 3] { (geometry.centre() + to_world(local)).into() };
     let (fixed_points, moving_points) = points(&mut stream(), half_side, &motion, show)
         .into_iter()
-        .map(|(fixed, moving)| (place(fixed), place(moving)))
+        .map(|(fixed, moving)| (point(fixed), point(moving)))
         .unzip();
     Pair {
         fixed: Volume::new(geometry.clone(), fixed_image),
         moving: Volume::new(geometry.clone(), moving_image),
-        fixed_labels: Volume::new(geometry.clone(), labels(&fixed)),
-        moving_labels: Volume::new(geometry.clone(), labels(&moving)),
+        fixed_labels: Volume::new(geometry.clone(), fixed_labels),
+        moving_labels: Volume::new(geometry.clone(), moving_labels),
         field: Volume::new(geometry.clone(), field),
         fixed_points,
         moving_points,
     }
-}
-
-struct Sample {
-    /// Intensity and label.
-    shown: (f64, i32),
-    /// In mm along the image's axes.
-    displacement: Vector3<f64>,
-}
-
-fn noisy(samples: &[Sample], random: &mut Random, options: &Options) -> Vec<f32> {
-    let noise = |s: &Sample| (s.shown.0 + options.noise * random.normal()).max(0.0) as f32;
-    samples.iter().map(noise).collect()
 }
 
 /// Corresponding places, in mm from the centre along the image's axes.

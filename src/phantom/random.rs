@@ -6,6 +6,8 @@ pub struct Random {
     state: u64,
 }
 
+const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+
 impl Random {
     pub fn new(seed: u64) -> Self {
         Random { state: seed }
@@ -13,10 +15,15 @@ impl Random {
 
     /// All 2⁶⁴ values, each once in a period.
     pub fn next_u64(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        self.state = self.state.wrapping_add(STEP);
         let z = (self.state ^ (self.state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^ (z >> 31)
+    }
+
+    /// The generator as it is `values` values further on in its stream.
+    pub fn after(&self, values: u64) -> Self {
+        Random { state: self.state.wrapping_add(values.wrapping_mul(STEP)) }
     }
 
     /// Uniform in [0, 1), in steps of 2⁻⁵³.
@@ -53,6 +60,7 @@ mod tests {
             16408922859458223821,
         ];
         assert_eq!(expected.map(|_| r.next_u64()), expected);
+        assert_eq!(Random::new(1234567).after(4).next_u64(), expected[4]);
     }
 
     #[test]

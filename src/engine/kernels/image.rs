@@ -1,22 +1,41 @@
 //! Images in the arena.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use rayon::prelude::*;
 
 use super::conv::OFFSET;
 use crate::engine::graph::Quant;
 
-/// The memory of all intermediate images, aligned to cache lines.
-pub struct Arena {
-    lines: Vec<[u64; 8]>,
-}
+/// Memory for all intermediate images of a run, which plans take in turn: there are as many arenas
+/// as ever ran at once, each as large as the largest plan asked for.
+#[derive(Clone, Default)]
+pub struct Arenas(Arc<Mutex<Vec<Arena>>>);
 
-impl Arena {
-    pub fn new(bytes: usize) -> Arena {
-        Arena { lines: vec![[0; 8]; bytes.div_ceil(64)] }
+/// In cache lines.
+type Arena = Vec<[u64; 8]>;
+
+impl Arenas {
+    /// Runs `work` with an arena of at least so many bytes, of any content.
+    pub fn lend<R>(&self, bytes: usize, work: impl FnOnce(Memory) -> R) -> R {
+        // Not locked while it is in use: a thread that waits for others in a run may begin another.
+        let mut arena = self.free().pop().unwrap_or_default();
+        if arena.len() * 64 < bytes {
+            drop(arena);
+            arena = vec![[0; 8]; bytes.div_ceil(64)];
+        }
+        if cfg!(debug_assertions) {
+            // No run may read what it has not written: as floats these are no numbers.
+            arena.fill([u64::MAX; 8]);
+        }
+        let memory = Memory { base: arena.as_mut_ptr().cast(), bytes: arena.len() * 64 };
+        let result = work(memory);
+        self.free().push(arena);
+        result
     }
 
-    pub fn memory(&mut self) -> Memory {
-        Memory { base: self.lines.as_mut_ptr().cast(), bytes: self.lines.len() * 64 }
+    fn free(&self) -> MutexGuard<'_, Vec<Arena>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -19,7 +19,7 @@ mod pack;
 mod pool;
 mod rows;
 
-pub use image::{Arena, Border, Image, Memory};
+pub use image::{Arenas, Border, Image, Memory};
 pub use map::{Map, MapKind};
 pub use norm::Norm;
 pub use pack::{Pack, Unpack};

@@ -3,7 +3,6 @@
 mod layout;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Simd;
@@ -11,7 +10,7 @@ use super::graph::{Graph, Id, Node, Op, Tensor};
 use super::kernels::conv::{Activation, Layer, Tiles};
 use super::kernels::dot::{DotLayer, Dots, Target};
 use super::kernels::{
-    Arena, Border, Map, MapKind, Memory, Norm, Pack, PoolStep, ResizeStep, Unpack,
+    Arenas, Border, Map, MapKind, Memory, Norm, Pack, PoolStep, ResizeStep, Unpack,
 };
 use layout::Layout;
 
@@ -20,7 +19,7 @@ pub struct Plan {
     steps: Vec<Step>,
     pub inputs: Vec<Tensor>,
     pub outputs: Vec<Tensor>,
-    arena: Mutex<Arena>,
+    arenas: Arenas,
     pub arena_bytes: usize,
 }
 
@@ -75,7 +74,7 @@ impl StepInfo {
 }
 
 impl Plan {
-    pub fn new(graph: Graph, simd: Simd) -> Plan {
+    pub fn new(graph: Graph, simd: Simd, arenas: &Arenas) -> Plan {
         let graph = graph.fuse().with_ends();
         let direct = direct(&graph);
         let layout = Layout::new(&graph, &direct);
@@ -104,11 +103,13 @@ impl Plan {
             steps.push(Step { borders: vec![], work: Work::Unpack(Unpack { from, output }), info });
         }
         let tensors = |ids: &[Id]| ids.iter().map(|id| graph.tensors[*id].clone()).collect();
+        // Memory is taken here, not in the first run.
+        arenas.lend(layout.bytes, |_| ());
         Plan {
             steps,
             inputs: tensors(&graph.inputs),
             outputs: tensors(&graph.outputs),
-            arena: Mutex::new(Arena::new(layout.bytes)),
+            arenas: arenas.clone(),
             arena_bytes: layout.bytes,
         }
     }
@@ -139,14 +140,14 @@ impl Plan {
         for (tensor, output) in self.outputs.iter().zip(&mut *outputs) {
             output.resize(tensor.positions() * tensor.channels, 0.0);
         }
-        let mut arena = self.arena.lock().unwrap_or_else(PoisonError::into_inner);
-        let memory = arena.memory();
-        for step in &self.steps {
-            let start = Instant::now();
-            step.borders.iter().for_each(|b| b.write(memory));
-            step.work.run(memory, inputs, outputs);
-            observe(&step.info, start.elapsed());
-        }
+        self.arenas.lend(self.arena_bytes, |memory| {
+            for step in &self.steps {
+                let start = Instant::now();
+                step.borders.iter().for_each(|b| b.write(memory));
+                step.work.run(memory, inputs, outputs);
+                observe(&step.info, start.elapsed());
+            }
+        });
     }
 }
 
