@@ -18,6 +18,7 @@ from statistics import median
 
 import models
 import nets
+import package
 import report
 
 HERE = Path(__file__).parent
@@ -35,23 +36,18 @@ ENGINES = {
     "openvino-bf16": ("openvino", "f32", "bf16", "reference", 0.02),
     "openvino-int8": ("openvino", "nncf", None, "reference", 0.2),
 }
+# Whole registrations, measured beside the network that their three stages are: a kind of package.
+PIPELINES = {"intraop-register": "int8", "intraop-register-f32": "f32"}
+PIPELINE_NET = "ldr-text-128"
 
 
 class Server:
     """An engine's process, stopped but while it answers."""
 
-    def __init__(self, engine, paths, threads, binaries, extra=()):
-        program, kind, precision, reference, self.accepted = ENGINES[engine]
-        self.reference = paths[reference]
-        if program == "intraop":
-            command = [str(binaries / "peer_server")]
-        else:
-            command = [sys.executable, str(HERE / "peer.py"), program]
-        command += [paths[kind], paths["input"], "--threads", str(threads), *extra]
-        if precision:
-            command += ["--precision", precision]
+    def __init__(self, engine, command, threads, extra=()):
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            [*command, "--threads", str(threads), *extra], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True)
         self.engine, self.threads, self.ns = engine, threads, []
         self.configuration = json.loads(self._answer().removeprefix("ready "))
 
@@ -68,14 +64,17 @@ class Server:
         self.process.stdin.flush()
         return self._answer()
 
+    def run(self):
+        self.ns.append(int(self.ask("run")))
+
+    def forget(self):
+        """What was measured so far was to warm up."""
+        self.ns.clear()
+
     def result(self):
-        with tempfile.NamedTemporaryFile() as output:
-            self.ask(f"output {output.name}")
-            difference = models.difference(output.name, self.reference)
         return {
             "engine": self.engine, "threads": self.threads, "configuration": self.configuration,
             "median_ms": median(self.ns) / 1e6, "min_ms": min(self.ns) / 1e6, "ns": self.ns,
-            "difference": difference, "agrees": difference <= self.accepted,
         }
 
     def close(self):
@@ -83,20 +82,85 @@ class Server:
         self.process.wait()
 
 
+class Peer(Server):
+    """One forward pass of a network."""
+
+    def __init__(self, engine, paths, threads, binaries, extra=()):
+        program, kind, precision, reference, self.accepted = ENGINES[engine]
+        self.reference = paths[reference]
+        if program == "intraop":
+            command = [binaries / "peer_server"]
+        else:
+            command = [sys.executable, HERE / "peer.py", program]
+        if precision:
+            extra = [*extra, "--precision", precision]
+        super().__init__(engine, [*command, paths[kind], paths["input"]], threads, extra)
+
+    def result(self):
+        with tempfile.NamedTemporaryFile() as output:
+            self.ask(f"output {output.name}")
+            difference = models.difference(output.name, self.reference)
+        return super().result() | {
+            "difference": difference, "agrees": difference <= self.accepted}
+
+
+class Pipeline(Server):
+    """A whole registration, by stages. It proves itself by the package's golden case."""
+
+    def __init__(self, engine, paths, threads, binaries, extra=()):
+        model = paths[PIPELINES[engine]]
+        self.stages = []
+        self.peak_mib = peak_memory(model, paths["phantoms"], threads, binaries, extra)
+        super().__init__(engine, [binaries / "pipeline_server", model], threads, extra)
+
+    def run(self):
+        super().run()
+        self.stages.append(json.loads(self.ask("stages")))
+
+    def forget(self):
+        super().forget()
+        self.stages.clear()
+
+    def result(self):
+        stages = {name: median(run[name] for run in self.stages) for name in self.stages[0]}
+        return super().result() | {"stages_ms": stages, "peak_mib": self.peak_mib}
+
+
+def peak_memory(model, phantoms, threads, binaries, extra):
+    """Of `intraop register`, from files to files, without and with labels."""
+    files = {name: phantoms / f"{name}.nii.gz"
+             for name in ("fixed", "moving", "fixed_labels", "moving_labels")}
+    labels = ["--fixed-labels", files["fixed_labels"], "--moving-labels", files["moving_labels"]]
+    peaks = []
+    for more in ([], labels):
+        with tempfile.TemporaryDirectory() as out:
+            report = subprocess.check_output(
+                [binaries.parent / "intraop", "register", files["fixed"], files["moving"], *more,
+                 "--model", model, "--out", out, "--threads", str(threads), *extra, "--json"],
+                stderr=subprocess.DEVNULL)
+        peaks.append(json.loads(report)["peak_rss_mib"])
+    return peaks
+
+
 def compare(net, args):
     """Every engine at every number of threads in one series of rounds."""
-    paths = models.prepare(net, {ENGINES[engine][1] for engine in args.engines})
+    peers = [engine for engine in args.engines if engine in ENGINES]
+    pipelines = [engine for engine in args.engines if engine in PIPELINES]
+    kinds = [(Peer, peers, models.prepare(net, {ENGINES[engine][1] for engine in peers}))]
+    if pipelines and net == PIPELINE_NET:
+        kinds.append((Pipeline, pipelines, package.prepare(args.binaries)))
     servers = []
     try:
         for threads in args.threads:
-            for engine in args.engines:
-                extra = ["--simd", args.simd] if args.simd and "intraop" in engine else []
-                servers.append(Server(engine, paths, threads, args.binaries, extra))
+            for kind, engines, paths in kinds:
+                for engine in engines:
+                    extra = ["--simd", args.simd] if args.simd and "intraop" in engine else []
+                    servers.append(kind(engine, paths, threads, args.binaries, extra))
         for turn in range(WARM_UP + args.rounds):
             for server in servers:
-                ns = int(server.ask("run"))
-                if turn >= WARM_UP:
-                    server.ns.append(ns)
+                if turn == WARM_UP:
+                    server.forget()
+                server.run()
         return [server.result() for server in servers]
     finally:
         for server in servers:
@@ -108,7 +172,7 @@ def profile(net, args):
     for engine in (e for e in args.engines if e.startswith("openvino")):
         paths = models.prepare(net, {ENGINES[engine][1]})
         for threads in args.threads:
-            server = Server(engine, paths, threads, args.binaries, ["--profile"])
+            server = Peer(engine, paths, threads, args.binaries, ["--profile"])
             try:
                 for _ in range(WARM_UP):
                     server.ask("run")
@@ -130,13 +194,14 @@ def cpu():
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nets", nargs="+", choices=nets.NETS, default=list(nets.NETS))
-    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
+    engines = [*ENGINES, *PIPELINES]
+    parser.add_argument("--engines", nargs="+", choices=engines, default=engines)
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--rounds", type=int, default=20, help="after %d to warm up" % WARM_UP)
     parser.add_argument("--simd", help="intraop's vector instructions; its choice when absent")
     parser.add_argument("--profile", action="store_true", help="OpenVINO's layers instead")
     parser.add_argument("--out", type=Path, help="folder for peers.md and peers.json")
-    parser.add_argument("--binaries", type=Path, required=True, help="folder of peer_server")
+    parser.add_argument("--binaries", type=Path, required=True, help="folder of the examples")
     args = parser.parse_args()
 
     if args.profile:
@@ -161,7 +226,8 @@ def main():
             (args.out / "peers.md").write_text(report.markdown(result))
     print(report.markdown(result))
     wrong = [f"{net} {r['engine']}, {r['threads']} threads: {r['difference']:.1e}"
-             for net, values in result["nets"].items() for r in values["rows"] if not r["agrees"]]
+             for net, values in result["nets"].items() for r in values["rows"]
+             if not r.get("agrees", True)]
     if wrong:
         sys.exit("outputs differ by more than is accepted:\n" + "\n".join(wrong))
 

@@ -12,9 +12,11 @@ def table(header, rows):
 
 def markdown(result):
     parts = [heading(result)]
+    result, registrations = split(result)
     threads = sorted({row["threads"] for net in result["nets"].values() for row in net["rows"]})
     for n in threads:
         parts += [times(result, n), ratios(result, n)]
+    parts += [registration(result, registrations)]
     parts += [scaling(result, threads), agreement(result), configurations(result)]
     return "\n".join(part for part in parts if part)
 
@@ -32,6 +34,37 @@ def heading(result):
         f"{result['load_before']:.1f}. {result['rounds']} interleaved rounds: "
         f"median (fastest) in ms.\n\nCeilings of one core: {', '.join(macs + copies)}.\n"
     )
+
+
+def split(result):
+    """The networks' rows, and those of whole registrations by the network they are beside."""
+    nets, registrations = {}, {}
+    for name, net in result["nets"].items():
+        whole = [row for row in net["rows"] if "stages_ms" in row]
+        nets[name] = net | {"rows": [row for row in net["rows"] if row not in whole]}
+        if whole:
+            registrations[name] = whole
+    return result | {"nets": nets}, registrations
+
+
+def registration(result, registrations):
+    """Whole registrations, against one forward pass of onnxruntime in f32."""
+    parts = []
+    for name, whole in registrations.items():
+        stages = [stage for stage in whole[0]["stages_ms"]
+                  if any(row["stages_ms"][stage] for row in whole)]
+        rows = []
+        for row in whole:
+            forward = cells(result["nets"][name], row["threads"]).get("onnxruntime-f32")
+            ratio = f"{row['median_ms'] / forward['median_ms']:.2f}" if forward else ""
+            rows.append([
+                row["engine"], row["threads"], *(f"{row['stages_ms'][s]:.1f}" for s in stages),
+                f"{row['median_ms']:.1f} ({row['min_ms']:.1f})", ratio,
+                " / ".join(f"{peak:.0f}" for peak in row["peak_mib"])])
+        header = ["engine", "threads", *stages, "all", "÷ one forward pass of onnxruntime-f32",
+                  "peak MiB of `register`, without / with labels"]
+        parts.append(f"### Affine and 3 cascades of {name}, ms\n\n" + table(header, rows))
+    return "\n".join(parts)
 
 
 def cells(net, threads):
@@ -117,7 +150,7 @@ def agreement(result):
 
 def configurations(result):
     lines, net = ["### Configurations\n"], next(iter(result["nets"].values()))
-    most = max(row["threads"] for row in net["rows"])
+    most = max((row["threads"] for row in net["rows"]), default=0)
     for row in cells(net, most).values():
         settings = ", ".join(f"{k} {v}" for k, v in row["configuration"].items())
         lines.append(f"- {row['engine']}, {row['threads']} thread(s): {settings}")
