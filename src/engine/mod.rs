@@ -149,3 +149,6 @@ impl Session {
         Ok(golden.difference(output))
     }
 }
+
+#[cfg(test)]
+mod tests;
