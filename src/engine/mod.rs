@@ -152,3 +152,6 @@ impl Session {
         Ok(golden.difference(output))
     }
 }
+
+#[cfg(test)]
+mod tests;
