@@ -74,7 +74,10 @@ fn a_package_is_whole_or_absent() {
     assert_eq!(package.grid().unwrap().1, [32, 16, 16]);
     let figures = [("n".to_string(), 3.0), ("x_2".to_string(), 0.5)];
     assert_eq!(package.manifest.eval_metrics, BTreeMap::from(figures));
-    assert!(Session::new(package, SessionOptions::with_threads(1)).unwrap().verify().unwrap() < TOLERANCE);
+    assert!(
+        Session::new(package, SessionOptions::with_threads(1)).unwrap().verify().unwrap()
+            < TOLERANCE
+    );
 
     let card = std::fs::read_to_string(made.join("README.md")).unwrap();
     let uri = "https://creativecommons.org/licenses/by-sa/4.0/";
@@ -138,7 +141,11 @@ fn the_runtime_registers_as_the_student_does() {
     });
     trainer.save(&path).unwrap();
     export(&options(folder.path(), &[])).unwrap();
-    let session = Session::new(Package::load(&folder.path().join("made")).unwrap(), SessionOptions::with_threads(1)).unwrap();
+    let session = Session::new(
+        Package::load(&folder.path().join("made")).unwrap(),
+        SessionOptions::with_threads(1),
+    )
+    .unwrap();
 
     let size = [32, 16, 16];
     let geometry = Geometry::new(size, [1.0; 3]);
