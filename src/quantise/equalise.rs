@@ -38,7 +38,8 @@ fn links(
 ) -> BTreeMap<String, Link> {
     let mut readers: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (number, node) in graph.node.iter().enumerate() {
-        node.input.iter().for_each(|i| readers.entry(i).or_default().push(number));
+        let inputs: BTreeSet<&str> = node.input.iter().map(String::as_str).collect();
+        inputs.into_iter().for_each(|i| readers.entry(i).or_default().push(number));
     }
     let outputs: BTreeSet<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
     // Constants that several nodes read would need several values.

@@ -76,8 +76,10 @@ impl Structure {
         let mut found = BTreeSet::new();
         let mut open = vec![tensor.to_string()];
         while let Some(tensor) = open.pop() {
-            open.extend_from_slice(self.copied_from(&tensor));
-            found.insert(tensor);
+            let sources = self.copied_from(&tensor);
+            if found.insert(tensor.clone()) {
+                open.extend_from_slice(sources);
+            }
         }
         found
     }
@@ -98,7 +100,8 @@ fn moved(node: &NodeProto, constants: &BTreeMap<&str, &TensorProto>) -> Vec<Stri
     if !SAME_SCALE.contains(&node.op_type.as_str()) {
         return Vec::new();
     }
-    let data = if node.op_type == "Concat" { &node.input[..] } else { &node.input[..1] };
+    let count = if node.op_type == "Concat" { node.input.len() } else { 1 };
+    let data = &node.input[..count.min(node.input.len())];
     // A constant among them is not seen while calibrating.
     if data.iter().any(|t| constants.contains_key(t.as_str())) { Vec::new() } else { data.into() }
 }
@@ -113,7 +116,7 @@ fn is_layer(node: &NodeProto, constants: &BTreeMap<&str, &TensorProto>) -> bool 
     let groups = groups(node);
     let outputs = match node.op_type.as_str() {
         "Conv" => weight.dims[0] as usize,
-        "ConvTranspose" => weight.dims[1] as usize * groups,
+        "ConvTranspose" => (weight.dims[1] as usize).saturating_mul(groups),
         _ => return false,
     };
     let fits = |b: &TensorProto| b.dims == [outputs as i64] && is_plain_f32(b);

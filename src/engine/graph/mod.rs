@@ -20,6 +20,10 @@ pub struct Quant {
     pub zero: i32,
 }
 
+/// The most values that an image may have, 4 GiB in f32: far more than networks need, and far
+/// from where sizes in bytes overflow.
+pub const LARGEST_IMAGE: usize = 1 << 30;
+
 /// An image with channels, batch 1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tensor {
@@ -42,6 +46,12 @@ impl Tensor {
             4 => vec![1, self.channels, y, x],
             _ => vec![1, self.channels, z, y, x],
         }
+    }
+
+    /// Has it values, and at most [`LARGEST_IMAGE`]?
+    fn is_possible(&self) -> bool {
+        let n = self.size.iter().try_fold(self.channels, |n, side| n.checked_mul(*side));
+        n.is_some_and(|n| (1..=LARGEST_IMAGE).contains(&n))
     }
 
     pub fn positions(&self) -> usize {
