@@ -13,7 +13,7 @@ use tract_onnx::pb::{ModelProto, ValueInfoProto, type_proto};
 use tract_onnx::prelude::{Tensor as Tract, *};
 use tract_onnx::tract_hir::internal::TractErrorContext;
 
-use super::graph::{LARGEST_IMAGE, Tensor};
+use super::graph::{LARGEST_IMAGE, Tensor, is_possible};
 use super::kernels::Arenas;
 use super::plan::{Plan, StepInfo};
 use super::{Simd, delegate};
@@ -234,12 +234,9 @@ fn fixed_shape(input: &ValueInfoProto) -> TractResult<TensorInfo> {
     let shape = shape.ok_or_else(|| {
         TractError::msg(format!("input {}: expected f32 of a fixed shape", input.name))
     })?;
-    let values = shape.iter().try_fold(1usize, |n, side| n.checked_mul(*side));
-    if values.is_none_or(|n| n > LARGEST_IMAGE) {
-        let name = &input.name;
-        let problem =
-            format!("input {name}: expected at most {LARGEST_IMAGE} values, found {shape:?}");
-        return Err(TractError::msg(problem));
+    if !is_possible(&shape) {
+        let problem = format!("expected 1 to {LARGEST_IMAGE} values, found {shape:?}");
+        return Err(TractError::msg(format!("input {}: {problem}", input.name)));
     }
     Ok(TensorInfo { name: input.name.clone(), shape })
 }

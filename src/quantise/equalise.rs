@@ -205,6 +205,20 @@ mod tests {
     }
 
     #[test]
+    fn a_tensor_joined_twice_is_scaled_once() {
+        let mut graph = unet();
+        let cat = graph.node.iter_mut().find(|n| n.name == "cat").unwrap();
+        cat.input = vec!["up0.act".into(), "up0.act".into()];
+        let structure = Structure::of(&graph);
+        let channels = peaks().into_iter().map(|(tensor, p)| (tensor, p.len())).collect();
+        let links = links(&graph, &structure, &channels);
+        let head = graph.node.iter().position(|n| n.name == "head").unwrap();
+        let mut to = links["up0.act"].to.clone();
+        to.sort_unstable();
+        assert_eq!(to, [(head, 0), (head, 4)]);
+    }
+
+    #[test]
     fn tensors_that_others_see_keep_their_values() {
         let mut graph = unet();
         let seen = tract_onnx::pb::ValueInfoProto { name: "cat".into(), ..Default::default() };

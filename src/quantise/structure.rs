@@ -168,6 +168,24 @@ mod tests {
     }
 
     #[test]
+    fn graphs_that_no_one_checked_end() {
+        // Concatenations of each other, one of itself again and again, a node without input.
+        let mut graph = unet();
+        graph.node.push(node("Concat", "a", &["b", "cat"], "a"));
+        graph.node.push(node("Concat", "b", &["a", "a"], "b"));
+        let twice = |i: usize| [format!("t{i}"), format!("t{}", i + 1)];
+        for [from, to] in (0..50).map(twice) {
+            graph.node.push(node("Concat", "twice", &[&from, &from], &to));
+        }
+        graph.node.push(node("Reshape", "empty", &[], "e"));
+        layer(&mut graph, "Conv", "first", "b", [1, 5, 1, 1, 1]);
+        layer(&mut graph, "Conv", "last", "t50", [1, 5, 1, 1, 1]);
+        let structure = Structure::of(&graph);
+        assert_eq!(structure.scale_of.get("a"), structure.scale_of.get("b"));
+        assert_eq!(structure.feeding("t50").len(), 51);
+    }
+
+    #[test]
     fn layers_with_computed_weights_stay() {
         let mut graph = unet();
         graph.initializer.retain(|t| t.name != "up0.weight");

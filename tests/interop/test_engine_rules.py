@@ -136,6 +136,8 @@ BROKEN = {
     "matrix": node("Conv", [(3, 3)]),
     "no output": no_output,
     "doubled again and again": doubled,
+    "nothing left": node("Conv", [(3, 3, 5, 5, 5)]),
+    "a pool of everything": node("MaxPool", kernel_shape=[1, 2, 2**31]),
 }
 
 
@@ -145,10 +147,11 @@ def test_broken_models_end_in_a_message(server, tmp_path, name):
     refused(server, tmp_path, net, BROKEN[name](net))
 
 
-def test_a_shape_whose_product_overflows(server, tmp_path):
+def test_shapes_that_cannot_be(server, tmp_path):
     # The product is 2**64 + 1.
-    net = Net([1, 1, 274177, 67280421310721], 3)
-    refused(server, tmp_path, net, net.add("Relu", ["x"]))
+    for shape in ([1, 1, 274177, 67280421310721], [1, 2, 6, 0]):
+        net = Net(shape, 3)
+        refused(server, tmp_path, net, net.add("Relu", ["x"]))
 
 
 def refused(server, folder, net, output):

@@ -24,6 +24,12 @@ pub struct Quant {
 /// from where sizes in bytes overflow.
 pub const LARGEST_IMAGE: usize = 1 << 30;
 
+/// Has a tensor of this shape values, and at most [`LARGEST_IMAGE`]?
+pub fn is_possible(shape: &[usize]) -> bool {
+    let values = shape.iter().try_fold(1usize, |n, side| n.checked_mul(*side));
+    values.is_some_and(|n| (1..=LARGEST_IMAGE).contains(&n))
+}
+
 /// An image with channels, batch 1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tensor {
@@ -46,12 +52,6 @@ impl Tensor {
             4 => vec![1, self.channels, y, x],
             _ => vec![1, self.channels, z, y, x],
         }
-    }
-
-    /// Has it values, and at most [`LARGEST_IMAGE`]?
-    fn is_possible(&self) -> bool {
-        let n = self.size.iter().try_fold(self.channels, |n, side| n.checked_mul(*side));
-        n.is_some_and(|n| (1..=LARGEST_IMAGE).contains(&n))
     }
 
     pub fn positions(&self) -> usize {

@@ -5,7 +5,9 @@ use std::collections::{HashMap, HashSet};
 use tract_onnx::pb::NodeProto;
 
 use super::onnx::{Constant, Constants, Values, float, int, sizes, text};
-use super::{Activation, Conv, Graph, Id, Node, Op, Pool, Quant, Resize, Tensor, Weights};
+use super::{
+    Activation, Conv, Graph, Id, Node, Op, Pool, Quant, Resize, Tensor, Weights, is_possible,
+};
 
 /// Builds a [`Graph`] node by node.
 pub struct Translator<'a> {
@@ -42,7 +44,7 @@ impl<'a> Translator<'a> {
         };
         let name = name.to_string();
         let tensor = Tensor { name, channels, size, rank: shape.len(), quant: None };
-        tensor.is_possible().then(|| self.add_tensor(tensor))
+        is_possible(shape).then(|| self.add_tensor(tensor))
     }
 
     fn add_tensor(&mut self, tensor: Tensor) -> Id {
@@ -59,7 +61,7 @@ impl<'a> Translator<'a> {
         if outputs != 1 || first.is_none() || !matches!(node.domain.as_str(), "" | "ai.onnx") {
             return false;
         }
-        let made = self.operation(node).filter(|(_, _, output)| output.is_possible());
+        let made = self.operation(node).filter(|(_, _, output)| is_possible(&output.shape()));
         let Some(((op, activation), inputs, output)) = made else { return false };
         let output = self.add_tensor(output);
         let name = if node.name.is_empty() { &node.output[0] } else { &node.name };
