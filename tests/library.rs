@@ -99,3 +99,22 @@ fn fields_lead_towards_the_known_truth() {
     }
     assert!(after < 0.7 * before, "mean error {:.3} of the motion", after / before);
 }
+
+#[test]
+fn callers_may_run_one_session_at_once() {
+    let session = session();
+    let graph = &session.networks()[0];
+    let values: usize = graph.inputs()[0].shape.iter().product();
+    let input: Vec<f32> = (0..values).map(|i| (i % 97) as f32 / 97.0).collect();
+    let run = || {
+        let mut outputs = Vec::new();
+        session.run(0, &input, &mut outputs).unwrap();
+        outputs
+    };
+    let expected = run();
+    std::thread::scope(|scope| {
+        let callers: Vec<_> =
+            (0..4).map(|_| scope.spawn(|| (0..5).all(|_| run() == expected))).collect();
+        assert!(callers.into_iter().all(|caller| caller.join().unwrap()));
+    });
+}

@@ -11,10 +11,13 @@ use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::ops::expandable::{Expansion, expand};
 use tract_onnx::tract_hir::tract_core::ops::konst::Const;
 
-use super::graph::{Constants, Graph, Id, Translator};
+use super::graph::{Constants, Graph, Id, LARGEST_IMAGE, Node, Translator, is_possible};
 use super::kernels::Arenas;
 use super::plan::{Plan, StepInfo};
 use super::{Simd, TensorInfo};
+
+/// Of a plan that cannot be.
+pub const TOO_LARGE: &str = "the images between its operations need more than 32 GiB of memory";
 
 /// The graph, if every node of it is ours.
 pub fn whole(onnx: &GraphProto, inputs: &[TensorInfo]) -> Option<Graph> {
@@ -54,6 +57,12 @@ pub fn with_regions(
     let mut proto = model.clone();
     let graph = proto.graph.get_or_insert_default();
     let shapes = shapes(framework, model)?;
+    // Lists such as Resize's may be empty; with empty images tract reads where nothing is.
+    for (name, shape) in shapes.iter().filter(|(_, shape)| shape.len() > 1) {
+        if !is_possible(shape) {
+            bail!("{name}: expected 1 to {LARGEST_IMAGE} values, found {shape:?}");
+        }
+    }
     let constants = Constants::new(graph);
     let regions = regions(graph, &constants, inputs, &shapes);
     let ours: HashSet<&str> = regions.iter().flat_map(|r| &r.members).map(String::as_str).collect();
@@ -74,7 +83,7 @@ pub fn with_regions(
     let mut inference = framework.model_for_proto_model(&proto)?;
     for (i, region) in regions.into_iter().enumerate() {
         let name = format!("intraop.region.{i}");
-        let plan = Arc::new(Plan::new(region.graph, simd, arenas));
+        let plan = Arc::new(Plan::new(region.graph, simd, arenas).context(TOO_LARGE)?);
         let node = inference.nodes_mut().iter_mut().find(|n| n.name == name);
         node.context("a region's node")?.op = expand(Region { plan });
     }
@@ -181,10 +190,22 @@ fn regions_without(
         outputs.retain(|id| read_outside(&all.tensors[*id].name, stage));
         outputs.sort_unstable();
         let members = made.iter().map(|id| all.tensors[*id].name.clone()).collect();
-        let graph = Graph { tensors: all.tensors.clone(), nodes, inputs, outputs };
-        RegionGraph { graph, members }
+        RegionGraph { graph: part(&all, nodes, inputs, outputs), members }
     };
     (0..last).map(stage_graph).filter(|r| !r.graph.nodes.is_empty()).collect()
+}
+
+/// A graph of some of the nodes, with only the tensors that these know.
+fn part(all: &Graph, mut nodes: Vec<Node>, mut inputs: Vec<Id>, mut outputs: Vec<Id>) -> Graph {
+    let made = nodes.iter().map(|n| n.output);
+    let mut known: Vec<Id> = inputs.iter().copied().chain(made).collect();
+    known.sort_unstable();
+    let own = nodes.iter_mut().flat_map(|n| n.inputs.iter_mut().chain([&mut n.output]));
+    for id in own.chain(&mut inputs).chain(&mut outputs) {
+        *id = known.partition_point(|k| *k < *id);
+    }
+    let tensors = known.iter().map(|id| all.tensors[*id].clone()).collect();
+    Graph { tensors, nodes, inputs, outputs }
 }
 
 /// A plan as an operation of tract.

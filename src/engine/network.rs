@@ -1,5 +1,6 @@
 //! One ONNX graph, compiled for this CPU.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +11,16 @@ use tract_onnx::data_resolver::ModelDataResolver;
 use tract_onnx::pb::tensor_shape_proto::dimension;
 use tract_onnx::pb::{ModelProto, ValueInfoProto, type_proto};
 use tract_onnx::prelude::{Tensor as Tract, *};
+use tract_onnx::tract_hir::internal::TractErrorContext;
 
-use super::graph::Tensor;
+use super::graph::{LARGEST_IMAGE, Tensor, is_possible};
 use super::kernels::Arenas;
 use super::plan::{Plan, StepInfo};
 use super::{Simd, delegate};
 use crate::{Error, Result};
+
+/// Compiling takes time and memory that grow with the square of the nodes.
+const LARGEST_GRAPH: usize = 10_000;
 
 /// Refuses weights outside the ONNX file: a path in a model must never open another file
 /// (CVE-2026-55832), and the package's hash covers only the ONNX.
@@ -85,17 +90,22 @@ impl Network {
         simd: Simd,
         arenas: &Arenas,
     ) -> Result<Self> {
-        Self::compile(name, model, simd, arenas).map_err(|e| failed(name, e))
+        caught(|| Self::compile(name, model, simd, arenas)).map_err(|e| failed(name, e))
     }
 
     fn compile(name: &str, model: &ModelProto, simd: Simd, arenas: &Arenas) -> TractResult<Self> {
         let onnx = framework();
         let graph = model.graph.clone().unwrap_or_default();
+        if graph.node.len() > LARGEST_GRAPH {
+            let found = graph.node.len();
+            let problem = format!("expected at most {LARGEST_GRAPH} nodes, found {found}");
+            return Err(TractError::msg(problem));
+        }
         let is_weight = |name: &str| graph.initializer.iter().any(|t| t.name == name);
         let inputs = graph.input.iter().filter(|i| !is_weight(&i.name));
         let inputs = inputs.map(fixed_shape).collect::<TractResult<Vec<_>>>()?;
         if let Some(graph) = delegate::whole(&graph, &inputs) {
-            let plan = Plan::new(graph, simd, arenas);
+            let plan = Plan::new(graph, simd, arenas).context(delegate::TOO_LARGE)?;
             let info = |t: &Tensor| TensorInfo { name: t.name.clone(), shape: t.shape() };
             let outputs = plan.outputs.iter().map(info).collect();
             return Ok(Network {
@@ -139,7 +149,8 @@ impl Network {
                     1 => Executor::SingleThread,
                     _ => Executor::RayonGlobal,
                 };
-                multithread_tract_scope(executor, || self.run_tract(plan, inputs, outputs))
+                let run = || self.run_tract(plan, inputs, outputs);
+                multithread_tract_scope(executor, || caught(run))
                     .map_err(|e| failed(&self.name, e))?;
             }
         }
@@ -202,6 +213,12 @@ impl Network {
     }
 }
 
+/// tract panics at some models that break ONNX's rules.
+fn caught<T>(work: impl FnOnce() -> TractResult<T>) -> TractResult<T> {
+    let panicked = "it breaks a rule of ONNX, for which tract has a panic and no message";
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(TractError::msg(panicked)))
+}
+
 /// A graph input's shape; every dimension must be given.
 fn fixed_shape(input: &ValueInfoProto) -> TractResult<TensorInfo> {
     let kind = input.r#type.as_ref().and_then(|t| t.value.as_ref());
@@ -217,6 +234,10 @@ fn fixed_shape(input: &ValueInfoProto) -> TractResult<TensorInfo> {
     let shape = shape.ok_or_else(|| {
         TractError::msg(format!("input {}: expected f32 of a fixed shape", input.name))
     })?;
+    if !is_possible(&shape) {
+        let problem = format!("expected 1 to {LARGEST_IMAGE} values, found {shape:?}");
+        return Err(TractError::msg(format!("input {}: {problem}", input.name)));
+    }
     Ok(TensorInfo { name: input.name.clone(), shape })
 }
 

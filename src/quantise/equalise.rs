@@ -38,7 +38,8 @@ fn links(
 ) -> BTreeMap<String, Link> {
     let mut readers: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (number, node) in graph.node.iter().enumerate() {
-        node.input.iter().for_each(|i| readers.entry(i).or_default().push(number));
+        let inputs: BTreeSet<&str> = node.input.iter().map(String::as_str).collect();
+        inputs.into_iter().for_each(|i| readers.entry(i).or_default().push(number));
     }
     let outputs: BTreeSet<&str> = graph.output.iter().map(|o| o.name.as_str()).collect();
     // Constants that several nodes read would need several values.
@@ -201,6 +202,20 @@ mod tests {
         let scaled = apply(&model, &structure, &exponents);
         assert_ne!(scaled, model);
         assert_eq!(run(&scaled, &input()), run(&model, &input()));
+    }
+
+    #[test]
+    fn a_tensor_joined_twice_is_scaled_once() {
+        let mut graph = unet();
+        let cat = graph.node.iter_mut().find(|n| n.name == "cat").unwrap();
+        cat.input = vec!["up0.act".into(), "up0.act".into()];
+        let structure = Structure::of(&graph);
+        let channels = peaks().into_iter().map(|(tensor, p)| (tensor, p.len())).collect();
+        let links = links(&graph, &structure, &channels);
+        let head = graph.node.iter().position(|n| n.name == "head").unwrap();
+        let mut to = links["up0.act"].to.clone();
+        to.sort_unstable();
+        assert_eq!(to, [(head, 0), (head, 4)]);
     }
 
     #[test]

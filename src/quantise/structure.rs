@@ -76,8 +76,10 @@ impl Structure {
         let mut found = BTreeSet::new();
         let mut open = vec![tensor.to_string()];
         while let Some(tensor) = open.pop() {
-            open.extend_from_slice(self.copied_from(&tensor));
-            found.insert(tensor);
+            let sources = self.copied_from(&tensor);
+            if found.insert(tensor.clone()) {
+                open.extend_from_slice(sources);
+            }
         }
         found
     }
@@ -98,7 +100,8 @@ fn moved(node: &NodeProto, constants: &BTreeMap<&str, &TensorProto>) -> Vec<Stri
     if !SAME_SCALE.contains(&node.op_type.as_str()) {
         return Vec::new();
     }
-    let data = if node.op_type == "Concat" { &node.input[..] } else { &node.input[..1] };
+    let count = if node.op_type == "Concat" { node.input.len() } else { 1 };
+    let data = &node.input[..count.min(node.input.len())];
     // A constant among them is not seen while calibrating.
     if data.iter().any(|t| constants.contains_key(t.as_str())) { Vec::new() } else { data.into() }
 }
@@ -113,7 +116,7 @@ fn is_layer(node: &NodeProto, constants: &BTreeMap<&str, &TensorProto>) -> bool 
     let groups = groups(node);
     let outputs = match node.op_type.as_str() {
         "Conv" => weight.dims[0] as usize,
-        "ConvTranspose" => weight.dims[1] as usize * groups,
+        "ConvTranspose" => (weight.dims[1] as usize).saturating_mul(groups),
         _ => return false,
     };
     let fits = |b: &TensorProto| b.dims == [outputs as i64] && is_plain_f32(b);
@@ -162,6 +165,24 @@ mod tests {
         assert_eq!((scale("down0"), scale("flow")), (None, None));
         let feeding = structure.feeding("cat");
         assert_eq!(feeding.iter().collect::<Vec<_>>(), ["cat", "down0.act", "up0.act"]);
+    }
+
+    #[test]
+    fn graphs_that_no_one_checked_end() {
+        // Concatenations of each other, one of itself again and again, a node without input.
+        let mut graph = unet();
+        graph.node.push(node("Concat", "a", &["b", "cat"], "a"));
+        graph.node.push(node("Concat", "b", &["a", "a"], "b"));
+        let twice = |i: usize| [format!("t{i}"), format!("t{}", i + 1)];
+        for [from, to] in (0..50).map(twice) {
+            graph.node.push(node("Concat", "twice", &[&from, &from], &to));
+        }
+        graph.node.push(node("Reshape", "empty", &[], "e"));
+        layer(&mut graph, "Conv", "first", "b", [1, 5, 1, 1, 1]);
+        layer(&mut graph, "Conv", "last", "t50", [1, 5, 1, 1, 1]);
+        let structure = Structure::of(&graph);
+        assert_eq!(structure.scale_of.get("a"), structure.scale_of.get("b"));
+        assert_eq!(structure.feeding("t50").len(), 51);
     }
 
     #[test]

@@ -2,11 +2,14 @@
 //! quantise/dequantise pairs disappear into int8 nodes. Every rule keeps the values (but for
 //! rounding), and the rules are repeated until none applies.
 
+use std::collections::HashMap;
+
 use super::{Activation, Graph, Id, Node, Op, Quant, Weights};
 
 impl Graph {
     /// Applies every rule as often as it fits.
     pub fn fuse(mut self) -> Graph {
+        self.drop_unused();
         let rules = [
             Graph::drop_identity,
             Graph::share_quantize,
@@ -42,20 +45,17 @@ impl Graph {
         inputs.chain(&mut self.outputs).filter(|id| **id == from).for_each(|id| *id = to);
     }
 
-    /// The node that alone reads this node's output, if the output is not the graph's.
-    fn only_reader(&self, node: usize) -> Option<usize> {
-        let output = self.nodes[node].output;
-        if self.uses()[output] != 1 {
-            return None;
-        }
-        self.nodes.iter().position(|n| n.inputs.contains(&output))
-    }
-
-    /// Pairs of a node and the node that alone reads it, as long as `fits` says yes to one.
+    /// The first node for which `fits` says yes to it and to the node that alone reads it (the
+    /// graph's outputs are read by others, too).
     fn find_pair(&self, fits: impl Fn(&Node, &Node) -> bool) -> Option<(usize, usize)> {
-        (0..self.nodes.len()).find_map(|first| {
-            let second = self.only_reader(first)?;
-            fits(&self.nodes[first], &self.nodes[second]).then_some((first, second))
+        let uses = self.uses();
+        let mut readers = vec![None; self.tensors.len()];
+        for (i, node) in self.nodes.iter().enumerate() {
+            node.inputs.iter().for_each(|id| readers[*id] = Some(i));
+        }
+        self.nodes.iter().enumerate().find_map(|(first, node)| {
+            let second = readers[node.output].filter(|_| uses[node.output] == 1)?;
+            fits(node, &self.nodes[second]).then_some((first, second))
         })
     }
 
@@ -63,10 +63,18 @@ impl Graph {
         self.tensors[id].quant
     }
 
-    /// The tensor before a Dequantize that computes `id`.
-    fn dequantized(&self, id: Id) -> Option<Id> {
-        let node = &self.nodes[self.producer(id)?];
-        (node.op == Op::Dequantize).then(|| node.inputs[0])
+    /// Per tensor: the one before the Dequantize that computes it.
+    fn dequantized(&self) -> Vec<Option<Id>> {
+        let mut before = vec![None; self.tensors.len()];
+        let nodes = self.nodes.iter().filter(|n| n.op == Op::Dequantize);
+        nodes.for_each(|n| before[n.output] = Some(n.inputs[0]));
+        before
+    }
+
+    /// Can the node's kernel write int8?
+    fn writes_int8(&self, node: &Node) -> bool {
+        let int8_conv = matches!(node.op, Op::Conv(_)) && self.quant(node.inputs[0]).is_some();
+        int8_conv || maps(&node.op)
     }
 
     fn drop_identity(&mut self) -> bool {
@@ -78,24 +86,23 @@ impl Graph {
 
     /// Two Quantize of one tensor to one scale are one.
     fn share_quantize(&mut self) -> bool {
-        let quantize = |n: &&Node| n.op == Op::Quantize;
-        let same = |a: &Node, b: &Node| {
-            a.inputs == b.inputs && self.quant(a.output) == self.quant(b.output)
-        };
-        let pair = self.nodes.iter().enumerate().filter(|(_, n)| quantize(n)).find_map(|(i, a)| {
-            let later = self.nodes[i + 1..].iter().filter(quantize);
-            later.filter(|b| same(a, b)).map(|b| (a.output, b.output)).next()
+        let mut first = HashMap::new();
+        let pair = self.nodes.iter().filter(|n| n.op == Op::Quantize).find_map(|node| {
+            let quant = self.quant(node.output)?;
+            let same = (node.inputs[0], quant.scale.to_bits(), quant.zero);
+            first.insert(same, node.output).map(|kept| (kept, node.output))
         });
         pair.inspect(|(kept, dropped)| self.replace(*dropped, *kept)).is_some()
     }
 
     /// Quantize after Dequantize: nothing, or one Quantize from scale to scale.
     fn drop_round_trip(&mut self) -> bool {
+        let dequantized = self.dequantized();
         for i in 0..self.nodes.len() {
             if self.nodes[i].op != Op::Quantize {
                 continue;
             }
-            let Some(source) = self.dequantized(self.nodes[i].inputs[0]) else { continue };
+            let Some(source) = dequantized[self.nodes[i].inputs[0]] else { continue };
             let output = self.nodes[i].output;
             if self.quant(source) == self.quant(output) && !self.outputs.contains(&output) {
                 self.replace(output, source);
@@ -132,8 +139,9 @@ impl Graph {
         true
     }
 
-    /// Node → Activation: one node. A number format between them may only go if the rounding
-    /// is the same without it: a Relu that changes no scale.
+    /// Node → Activation: one node, if its kernel can write the activation's number format. A
+    /// format between them may only go if the rounding is the same without it: a Relu that
+    /// changes no scale.
     fn fold_activation(&mut self) -> bool {
         let relu = Activation { negative_slope: 0.0, max: f32::INFINITY };
         let fits = |a: &Node, b: &Node| {
@@ -141,7 +149,9 @@ impl Graph {
                 matches!(a.op, Op::Conv(_) | Op::Add | Op::Scale { .. } | Op::InstanceNorm { .. });
             let between = self.quant(a.output);
             let same = between.is_none() || between == self.quant(b.output) && b.activation == relu;
-            computes && a.activation == Activation::NONE && b.op == Op::Activate && same
+            let writes = self.quant(b.output).is_none() || self.writes_int8(a);
+            let plain = a.activation == Activation::NONE && b.op == Op::Activate;
+            computes && plain && same && writes
         };
         let Some((first, second)) = self.find_pair(fits) else { return false };
         let activation = self.nodes.remove(second);
@@ -180,11 +190,12 @@ impl Graph {
             Op::Pool(pool) => pool.max,
             _ => false,
         };
+        let dequantized = self.dequantized();
         for i in 0..self.nodes.len() {
             if !moves(&self.nodes[i].op) || self.nodes[i].activation != Activation::NONE {
                 continue;
             }
-            let inputs = self.nodes[i].inputs.iter().map(|id| self.dequantized(*id));
+            let inputs = self.nodes[i].inputs.iter().map(|id| dequantized[*id]);
             let Some(inputs) = inputs.collect::<Option<Vec<Id>>>() else { continue };
             let quant = self.quant(inputs[0]);
             if inputs.iter().any(|id| self.quant(*id) != quant) {
@@ -207,13 +218,14 @@ impl Graph {
 
     /// Dequantize → a node that reads int8: it does.
     fn int8_input(&mut self) -> bool {
+        let dequantized = self.dequantized();
         for i in 0..self.nodes.len() {
             let reads = match &self.nodes[i].op {
                 Op::Conv(conv) => matches!(conv.weights, Weights::I8 { .. }),
                 op => maps(op),
             };
             for input in 0..self.nodes[i].inputs.len() {
-                if reads && let Some(source) = self.dequantized(self.nodes[i].inputs[input]) {
+                if reads && let Some(source) = dequantized[self.nodes[i].inputs[input]] {
                     self.nodes[i].inputs[input] = source;
                     return true;
                 }
@@ -225,8 +237,7 @@ impl Graph {
     /// A node that can write int8 → Quantize: it does.
     fn int8_output(&mut self) -> bool {
         let fits = |a: &Node, b: &Node| {
-            let int8 = matches!(a.op, Op::Conv(_)) && self.quant(a.inputs[0]).is_some();
-            (int8 || maps(&a.op)) && self.quant(a.output).is_none() && b.op == Op::Quantize
+            self.writes_int8(a) && self.quant(a.output).is_none() && b.op == Op::Quantize
         };
         let Some((first, second)) = self.find_pair(fits) else { return false };
         self.nodes[first].output = self.nodes[second].output;

@@ -20,6 +20,16 @@ pub struct Quant {
     pub zero: i32,
 }
 
+/// The most values that an image may have, 4 GiB in f32: far more than networks need, and far
+/// from where sizes in bytes overflow.
+pub const LARGEST_IMAGE: usize = 1 << 30;
+
+/// Has a tensor of this shape values, and at most [`LARGEST_IMAGE`]?
+pub fn is_possible(shape: &[usize]) -> bool {
+    let values = shape.iter().try_fold(1usize, |n, side| n.checked_mul(*side));
+    values.is_some_and(|n| (1..=LARGEST_IMAGE).contains(&n))
+}
+
 /// An image with channels, batch 1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tensor {

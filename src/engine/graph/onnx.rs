@@ -120,7 +120,7 @@ impl Constant {
         let inner: usize = self.shape.iter().skip(axis + 1).product();
         let real = |(i, v): (usize, i32)| {
             let channel = i / inner % scale.len();
-            (v - zeros[channel]) as f32 * scale[channel]
+            v.wrapping_sub(zeros[channel]) as f32 * scale[channel]
         };
         let values = self.integers()?.into_iter().enumerate().map(real).collect();
         Some(Constant { shape, values: Values::F32(values) })
@@ -136,8 +136,8 @@ impl Constants {
         let named = initializers.filter_map(|t| Some((t.name.clone(), Constant::read(t)?)));
         let mut constants = Constants(named.collect());
         for node in &graph.node {
-            if let Some(value) = constants.value_of(node) {
-                constants.0.insert(node.output[0].clone(), value);
+            if let (Some(value), Some(name)) = (constants.value_of(node), node.output.first()) {
+                constants.0.insert(name.clone(), value);
             }
         }
         constants
@@ -152,7 +152,8 @@ impl Constants {
         match node.op_type.as_str() {
             "Constant" => Constant::read(attribute(node, "value")?.t.as_ref()?),
             "Identity" => input(0).cloned(),
-            "DequantizeLinear" => {
+            // Scales of blocks look like those of an axis.
+            "DequantizeLinear" if int(node, "block_size").unwrap_or(0) == 0 => {
                 input(0)?.dequantize(input(1)?, input(2), int(node, "axis").unwrap_or(1))
             }
             _ => None,
@@ -179,8 +180,14 @@ pub fn text<'a>(node: &'a NodeProto, name: &str) -> Option<&'a str> {
     attribute(node, name).and_then(|a| std::str::from_utf8(&a.s).ok())
 }
 
-/// A list of whole numbers, `default` where it is absent; `None` where one is negative.
+/// Longer paddings, strides and kernels are mistakes, and sums of them might overflow.
+const LARGEST_SIZE: i64 = 1 << 20;
+
+/// A list of whole numbers, `default` where it is absent; `None` where one is negative or far too
+/// large, and where there are not as many as in `default`.
 pub fn sizes(node: &NodeProto, name: &str, default: &[usize]) -> Option<Vec<usize>> {
     let Some(attribute) = attribute(node, name) else { return Some(default.to_vec()) };
-    attribute.ints.iter().map(|v| usize::try_from(*v).ok()).collect()
+    let size = |v: &i64| (0..=LARGEST_SIZE).contains(v).then_some(*v as usize);
+    let list: Vec<usize> = attribute.ints.iter().map(size).collect::<Option<_>>()?;
+    (list.len() == default.len()).then_some(list)
 }

@@ -5,7 +5,9 @@ use std::collections::{HashMap, HashSet};
 use tract_onnx::pb::NodeProto;
 
 use super::onnx::{Constant, Constants, Values, float, int, sizes, text};
-use super::{Activation, Conv, Graph, Id, Node, Op, Pool, Quant, Resize, Tensor, Weights};
+use super::{
+    Activation, Conv, Graph, Id, Node, Op, Pool, Quant, Resize, Tensor, Weights, is_possible,
+};
 
 /// Builds a [`Graph`] node by node.
 pub struct Translator<'a> {
@@ -42,7 +44,7 @@ impl<'a> Translator<'a> {
         };
         let name = name.to_string();
         let tensor = Tensor { name, channels, size, rank: shape.len(), quant: None };
-        (tensor.positions() * channels > 0).then(|| self.add_tensor(tensor))
+        is_possible(shape).then(|| self.add_tensor(tensor))
     }
 
     fn add_tensor(&mut self, tensor: Tensor) -> Id {
@@ -55,14 +57,12 @@ impl<'a> Translator<'a> {
     /// Adds a node if it is one of ours. `denied` holds the outputs of nodes that are not to be.
     pub fn add_node(&mut self, node: &NodeProto, denied: &HashSet<String>) -> bool {
         let outputs = node.output.iter().filter(|o| !o.is_empty()).count();
-        if outputs != 1 || !matches!(node.domain.as_str(), "" | "ai.onnx") {
+        let first = node.output.first().filter(|name| !name.is_empty() && !denied.contains(*name));
+        if outputs != 1 || first.is_none() || !matches!(node.domain.as_str(), "" | "ai.onnx") {
             return false;
         }
-        if denied.contains(&node.output[0]) {
-            return false;
-        }
-        let Some((op, inputs, output)) = self.operation(node) else { return false };
-        let (op, activation) = op;
+        let made = self.operation(node).filter(|(_, _, output)| is_possible(&output.shape()));
+        let Some(((op, activation), inputs, output)) = made else { return false };
         let output = self.add_tensor(output);
         let name = if node.name.is_empty() { &node.output[0] } else { &node.name };
         self.graph.nodes.push(Node { name: name.clone(), op, inputs, output, activation });
@@ -134,8 +134,10 @@ impl<'a> Translator<'a> {
                 to.quant = None;
                 (self.quant(node)? == of.quant?).then(|| plain(Op::Dequantize))?
             }
-            "Identity" | "Dropout" => plain(Op::Activate),
-            "Reshape" | "Flatten" | "Squeeze" if of.positions() == 1 => {
+            "Identity" => plain(Op::Activate),
+            // Its third input says whether it is being trained.
+            "Dropout" if node.input.get(2).is_none_or(String::is_empty) => plain(Op::Activate),
+            "Reshape" | "Flatten" if of.positions() == 1 => {
                 to.rank = 2;
                 let shape = self.constant(node, 1).and_then(Constant::i64);
                 let named = |s: &[i64]| matches!(s, [1 | 0 | -1, c] if *c == of.channels as i64 || *c == -1);
@@ -162,18 +164,20 @@ impl<'a> Translator<'a> {
         let groups = int(node, "group").map_or(Some(1), |g| usize::try_from(g).ok())?.max(1);
         let (kernel, stride, dilation) =
             (three(kernel, 1)?, list("strides", 1)?, list("dilations", 1)?);
+        if !kernel.iter().chain(&stride).chain(&dilation).all(|n| (1..=64).contains(n)) {
+            return None;
+        }
         let span = [0, 1, 2].map(|a| dilation[a] * (kernel[a] - 1) + 1);
         let extra = list("output_padding", 0)?;
         let (before, after) = self.pads(node, of.size, span, stride, spatial)?;
-        let limits = kernel.iter().all(|k| (1..=64).contains(k))
-            && stride.iter().chain(&dilation).all(|s| (1..=64).contains(s));
         let [a, b] = [weights.shape[0], weights.shape[1]];
-        let (output, input) = if transposed { (b * groups, a) } else { (a, b * groups) };
-        if !limits || input != of.channels || output % groups != 0 || output == 0 {
+        let all = b.checked_mul(groups)?;
+        let (output, input) = if transposed { (all, a) } else { (a, all) };
+        if input != of.channels || output == 0 || a % groups != 0 {
             return None;
         }
-        if transposed && (groups > 1 && b == 0 || dilation != [1; 3] || node_has_output_shape(node))
-        {
+        let extends = (0..3).any(|a| extra[a] >= stride[a]);
+        if transposed && (dilation != [1; 3] || extends || node_has_output_shape(node)) {
             return None;
         }
         to.channels = output;
@@ -233,7 +237,7 @@ impl<'a> Translator<'a> {
 
     /// An operation with a constant that is the same for all positions.
     fn scale(&self, node: &NodeProto, constant: &Constant, of: &Tensor) -> Option<Op> {
-        let mut values = constant.f32()?;
+        let mut values = constant.f32().filter(|_| constant.shape.len() <= of.rank)?;
         // Broadcast from the right: the channel axis stands before the spatial ones.
         let axis = (constant.shape.len() + 1).checked_sub(of.rank.max(2));
         let per_channel = |axis: usize| {
@@ -289,9 +293,11 @@ impl<'a> Translator<'a> {
         let mode = text(node, "mode").unwrap_or("nearest");
         let centres = text(node, "coordinate_transformation_mode").unwrap_or("half_pixel");
         let rounding = text(node, "nearest_mode").unwrap_or("round_prefer_floor");
-        let linear = matches!(mode, "linear") && to.rank > 2;
+        let linear = mode == "linear";
         let old = node.op_type == "Upsample";
+        let all_axes = super::onnx::attribute(node, "axes").is_none();
         let understood = match (linear, centres) {
+            _ if !all_axes || !["nearest", "linear"].contains(&mode) => false,
             _ if old => !linear,
             (true, "half_pixel") => true,
             // Length 1 has a rule of its own there.
@@ -309,7 +315,8 @@ impl<'a> Translator<'a> {
             && scales[..2] == [1.0; 2]
             && scales[2..].iter().all(|s| *s == 2.0);
         let by_size = size(3).and_then(Constant::i64).is_some_and(|s| {
-            s.len() == to.rank && s[2..].iter().zip(&wanted).all(|(a, b)| *a == *b as i64)
+            let wanted = [1, to.channels].into_iter().chain(wanted.iter().copied());
+            s.len() == to.rank && s.iter().zip(wanted).all(|(a, b)| *a == b as i64)
         });
         if !understood || !(by_scale || by_size) {
             return None;
@@ -323,12 +330,14 @@ impl<'a> Translator<'a> {
         let ones = vec![1; spatial];
         let kernel = three(&sizes(node, "kernel_shape", &ones)?, 1)?;
         let stride = three(&sizes(node, "strides", &ones)?, 1)?;
-        let (before, after) = self.pads(node, of.size, kernel, stride, spatial)?;
         let plain = int(node, "ceil_mode").unwrap_or(0) == 0
             && sizes(node, "dilations", &ones)? == ones
-            && kernel.iter().chain(&stride).all(|n| *n > 0)
-            && (0..3).all(|a| before[a] < kernel[a] && after[a] < kernel[a]);
+            && kernel.iter().chain(&stride).all(|n| *n > 0);
         if !plain {
+            return None;
+        }
+        let (before, after) = self.pads(node, of.size, kernel, stride, spatial)?;
+        if (0..3).any(|a| before[a] >= kernel[a] || after[a] >= kernel[a]) {
             return None;
         }
         for axis in 0..3 {
@@ -344,6 +353,8 @@ impl<'a> Translator<'a> {
     fn quant(&self, node: &NodeProto) -> Option<Quant> {
         let scale = self.constant(node, 1)?.scalar().filter(|s| *s > 0.0 && s.is_finite())?;
         let zero = match node.input.get(2).filter(|n| !n.is_empty()) {
+            // Without a zero point the type is uint8, unless this says otherwise.
+            None if int(node, "output_dtype").unwrap_or(0) != 0 => return None,
             None => -128,
             Some(name) => match self.constants.get(name)?.values {
                 Values::U8(ref z) if z.len() == 1 => i32::from(z[0]) - 128,

@@ -54,10 +54,12 @@ impl PoolStep {
                     *memory.at::<f32>(to + 4 * c) = values.fold(f32::NEG_INFINITY, f32::max);
                 }
                 (false, _) => {
-                    let sum: f32 = places.map(|at| value(memory, &self.from, at, c)).sum();
+                    // A whole channel's mean has too many terms for a sum in f32.
+                    let values = places.map(|at| f64::from(value(memory, &self.from, at, c)));
+                    let sum: f64 = values.sum();
                     let whole = self.pool.kernel.iter().product();
                     let n = if self.pool.count_padding { whole } else { n };
-                    *memory.at::<f32>(to + 4 * c) = sum / n as f32;
+                    *memory.at::<f32>(to + 4 * c) = (sum / n as f64) as f32;
                 }
             }
         }

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use crate::engine::graph::{Graph, Id, Op};
 use crate::engine::kernels::conv::reach;
+use crate::engine::kernels::dot::POSITIONS;
 use crate::engine::kernels::{Border, Image};
 
-/// Bytes that kernels may read past an image: the rest of a vector, or a tile's positions
-/// that do not exist.
-const SLACK_VOXELS: usize = 8;
+/// The most memory for all images together.
+const LARGEST_ARENA: usize = 1 << 35;
 
 /// Images beside each other, voxel by voxel.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ struct Box {
     like: Id,
     before: [usize; 3],
     after: [usize; 3],
+    /// Voxels that kernels may read past the box: a tile's positions that do not exist.
+    slack: usize,
     /// Steps between which it is in use, both included.
     first: usize,
     last: usize,
@@ -42,7 +44,8 @@ pub struct Layout {
 
 impl Layout {
     /// `direct` are the tensors that need no place, as they are written straight to the caller.
-    pub fn new(graph: &Graph, direct: &HashMap<Id, usize>) -> Layout {
+    /// `None` if the images need more than [`LARGEST_ARENA`].
+    pub fn new(graph: &Graph, direct: &HashMap<Id, usize>) -> Option<Layout> {
         let mut layout = Layout {
             places: vec![None; graph.tensors.len()],
             boxes: vec![],
@@ -64,9 +67,9 @@ impl Layout {
             }
         }
         layout.spans(graph);
-        layout.arrange(graph);
+        layout.arrange(graph)?;
         layout.border = (0..layout.boxes.len()).map(|b| layout.box_border(graph, b)).collect();
-        layout
+        Some(layout)
     }
 
     fn place(&mut self, graph: &Graph, id: Id) {
@@ -81,6 +84,7 @@ impl Layout {
                 like: id,
                 before: none,
                 after: none,
+                slack: 0,
                 first,
                 last,
                 offset: 0,
@@ -100,6 +104,7 @@ impl Layout {
                 {
                     let input = graph.tensors[*id].size;
                     let (before, after) = reach(conv, input, graph.tensors[node.output].size);
+                    b.slack = b.slack.max(POSITIONS * conv.stride[2]);
                     for a in 0..3 {
                         b.before[a] = b.before[a].max(before[a]);
                         b.after[a] = b.after[a].max(after[a]);
@@ -130,14 +135,15 @@ impl Layout {
 
     /// Offsets in the arena: the largest first, each at the lowest place that is free for as
     /// long as it lives.
-    fn arrange(&mut self, graph: &Graph) {
-        let size = |l: &Layout, b: usize| {
-            let border = l.box_border(graph, b);
-            let bytes =
-                (border.full().iter().product::<usize>() + SLACK_VOXELS) * border.bytes + 64;
-            bytes.next_multiple_of(64)
+    fn arrange(&mut self, graph: &Graph) -> Option<()> {
+        let size = |b: usize| {
+            let border = self.box_border(graph, b);
+            let voxels = border.full().iter().try_fold(1usize, |n, side| n.checked_mul(*side))?;
+            let bytes = voxels.checked_add(self.boxes[b].slack)?.checked_mul(border.bytes)?;
+            // One more line: the rest of a vector is read past the last voxel.
+            bytes.checked_add(64)?.checked_next_multiple_of(64).filter(|n| *n <= LARGEST_ARENA)
         };
-        let sizes: Vec<usize> = (0..self.boxes.len()).map(|b| size(self, b)).collect();
+        let sizes: Vec<usize> = (0..self.boxes.len()).map(size).collect::<Option<_>>()?;
         let mut order: Vec<usize> = (0..self.boxes.len()).collect();
         order.sort_by_key(|b| std::cmp::Reverse(sizes[*b]));
         let mut placed: Vec<usize> = Vec::new();
@@ -160,6 +166,7 @@ impl Layout {
             self.bytes = self.bytes.max(offset + sizes[b]);
             placed.push(b);
         }
+        (self.bytes <= LARGEST_ARENA).then_some(())
     }
 
     /// The borders that must be written before a step, because it is the first to use the box.

@@ -74,10 +74,11 @@ impl StepInfo {
 }
 
 impl Plan {
-    pub fn new(graph: Graph, simd: Simd, arenas: &Arenas) -> Plan {
+    /// `None` if the images between the steps need too much memory.
+    pub fn new(graph: Graph, simd: Simd, arenas: &Arenas) -> Option<Plan> {
         let graph = graph.fuse().with_ends();
         let direct = direct(&graph);
-        let layout = Layout::new(&graph, &direct);
+        let layout = Layout::new(&graph, &direct)?;
         let mut steps = Vec::new();
         for (i, node) in graph.nodes.iter().enumerate() {
             if let Some(work) = work(&graph, &layout, &direct, node, simd) {
@@ -105,13 +106,13 @@ impl Plan {
         let tensors = |ids: &[Id]| ids.iter().map(|id| graph.tensors[*id].clone()).collect();
         // Memory is taken here, not in the first run.
         arenas.lend(layout.bytes, |_| ());
-        Plan {
+        Some(Plan {
             steps,
             inputs: tensors(&graph.inputs),
             outputs: tensors(&graph.outputs),
             arenas: arenas.clone(),
             arena_bytes: layout.bytes,
-        }
+        })
     }
 
     pub fn steps(&self) -> impl Iterator<Item = &StepInfo> {

@@ -103,7 +103,8 @@ fn runs(taps: &Taps, most: usize, in_step: usize) -> Vec<Taps> {
     runs
 }
 
-/// How far a convolution reads beyond its input, before and after.
+/// How far a convolution reads beyond its input, before and after; windows' own positions count
+/// as read, so that pointers to them stay inside.
 pub fn reach(conv: &Conv, input: [usize; 3], output: [usize; 3]) -> ([usize; 3], [usize; 3]) {
     let (mut before, mut after) = ([0; 3], [0; 3]);
     for a in 0..3 {
@@ -113,7 +114,7 @@ pub fn reach(conv: &Conv, input: [usize; 3], output: [usize; 3]) -> ([usize; 3],
             let (taps, count) = axis(conv, a, phase, output[a]);
             let (Some(first), Some(last)) = (taps.first(), taps.last()) else { continue };
             if count > 0 {
-                let end = ((count - 1) * step) as isize + last.1 + 1 - input[a] as isize;
+                let end = ((count - 1) * step) as isize + last.1.max(0) + 1 - input[a] as isize;
                 before[a] = before[a].max((-first.1).max(0) as usize);
                 after[a] = after[a].max(end.max(0) as usize);
             }
@@ -132,16 +133,18 @@ fn split(blocks: usize, width: usize, most: &[usize]) -> Vec<usize> {
         let cycles = (0.5 * m * n as f64).max(0.8 * m).max(4.0);
         cycles * tiles as f64
     };
-    let mut best: Vec<(f64, Vec<usize>)> = vec![(0.0, vec![])];
+    // Per number of vectors: the least cost, and the last tile of that solution.
+    let mut best = vec![(0.0, 0)];
     for b in 1..=blocks {
-        let choices = (1..=most.len().min(b)).map(|n| {
-            let (before, list) = &best[b - n];
-            (before + cost(n), [list.as_slice(), &[n]].concat())
-        });
-        let choice = choices.min_by(|a, b| a.0.total_cmp(&b.0));
+        let choices = (1..=most.len().min(b)).map(|n| (best[b - n].0 + cost(n), n));
+        let choice: Option<(f64, usize)> = choices.min_by(|a, b| a.0.total_cmp(&b.0));
         best.push(choice.unwrap_or_default());
     }
-    best.pop().unwrap_or_default().1
+    let tile = |rest: usize| Some(best[rest].1).filter(|_| rest > 0);
+    let mut rest = blocks;
+    let mut parts: Vec<usize> = std::iter::from_fn(|| tile(rest).inspect(|n| rest -= n)).collect();
+    parts.reverse();
+    parts
 }
 
 impl Layer {
@@ -150,7 +153,7 @@ impl Layer {
         let mut layer = Layer {
             from,
             to,
-            activation,
+            activation: activation.in_units_of(to.quant),
             tiles,
             phases: Vec::new(),
             weights: if int8 { Packed::I8(Vec::new()) } else { Packed::F32(Vec::new()) },
@@ -312,7 +315,7 @@ impl Layer {
                 }
                 let input = self.from.quant.map_or((1.0, 0), |q| (q.scale, q.zero));
                 let unit = self.to.quant.map_or(1.0, |q| 1.0 / q.scale);
-                self.init.extend(sums.iter().map(|s| -(input.1 + OFFSET_VALUE) * s));
+                self.init.extend(sums.iter().map(|s| s.wrapping_mul(-(input.1 + OFFSET_VALUE))));
                 self.scale.extend(channels().map(|c| c.map_or(0.0, |c| input.0 * scale[c] * unit)));
                 self.bias.extend(channels().map(|c| c.map_or(0.0, |c| conv.bias[c] * unit)));
             }

@@ -21,6 +21,7 @@ pub mod x86;
 
 pub use layer::{Layer, Taps, axis, reach};
 
+use crate::engine::graph::Quant;
 use crate::engine::{Level, Simd};
 
 /// What follows the sum: `y = min(v < 0 ? negative_slope · v : v, max)`.
@@ -32,6 +33,11 @@ pub struct Activation {
 
 impl Activation {
     pub const NONE: Activation = Activation { negative_slope: 1.0, max: f32::INFINITY };
+
+    /// The same for values in units of this number format's scale.
+    pub fn in_units_of(self, quant: Option<Quant>) -> Activation {
+        Activation { max: self.max / quant.map_or(1.0, |q| q.scale), ..self }
+    }
 
     #[inline(always)]
     pub fn apply(self, v: f32) -> f32 {

@@ -34,7 +34,8 @@ pub unsafe fn activate8(v: __m256, slope: f32, max: f32) -> __m256 {
     unsafe {
         // The sign bit chooses: −0 · slope is −0 or 0, both right.
         let v = _mm256_blendv_ps(v, _mm256_mul_ps(v, _mm256_set1_ps(slope)), v);
-        _mm256_min_ps(v, _mm256_set1_ps(max))
+        // In this order NaN stays NaN.
+        _mm256_min_ps(_mm256_set1_ps(max), v)
     }
 }
 
@@ -43,7 +44,7 @@ unsafe fn activate16(v: __m512, slope: f32, max: f32) -> __m512 {
     unsafe {
         let negative = _mm512_movepi32_mask(_mm512_castps_si512(v));
         let v = _mm512_mask_mul_ps(v, negative, v, _mm512_set1_ps(slope));
-        _mm512_min_ps(v, _mm512_set1_ps(max))
+        _mm512_min_ps(_mm512_set1_ps(max), v)
     }
 }
 

@@ -76,10 +76,12 @@ impl DotLayer {
         dots: Dots,
     ) -> Self {
         let channels = conv.bias.len();
-        let unit = match to {
-            Target::Image(Image { quant: Some(q), .. }) => 1.0 / q.scale,
-            _ => 1.0,
+        let quant = match to {
+            Target::Image(image) => image.quant,
+            Target::Output { .. } => None,
         };
+        let unit = quant.map_or(1.0, |q| 1.0 / q.scale);
+        let activation = activation.in_units_of(quant);
         let (input, weights) = match (&conv.weights, from.quant) {
             (Weights::I8 { .. }, Some(q)) => (q.scale, Packed::I8(Vec::new())),
             _ => (1.0, Packed::F32(Vec::new())),
@@ -177,7 +179,7 @@ impl DotLayer {
         let inputs = self.from.channels;
         let [_, ky, kx] = conv.kernel;
         let per_tap: usize = conv.kernel.iter().product();
-        let mut starts = [0; CHANNELS];
+        let mut starts = [0i32; CHANNELS];
         let zero = self.from.quant.map_or(0, |q| q.zero) + OFFSET_VALUE;
         for (kz, _) in z {
             for (kyi, _) in y {
@@ -194,7 +196,7 @@ impl DotLayer {
                             }
                             (Packed::I8(packed), Weights::I8 { values, .. }) => {
                                 for w in (0..padded).map(|k| index(k).map_or(0, |i| values[i])) {
-                                    *start -= zero * i32::from(w);
+                                    *start = start.wrapping_sub(zero * i32::from(w));
                                     packed.push(w);
                                 }
                             }
