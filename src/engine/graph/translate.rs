@@ -140,7 +140,8 @@ impl<'a> Translator<'a> {
             "Reshape" | "Flatten" if of.positions() == 1 => {
                 to.rank = 2;
                 let shape = self.constant(node, 1).and_then(Constant::i64);
-                let named = |s: &[i64]| matches!(s, [1 | 0 | -1, c] if *c == of.channels as i64 || *c == -1);
+                let named =
+                    |s: &[i64]| matches!(s, [-1..=1, c] if *c == of.channels as i64 || *c == -1);
                 let flat = node.op_type == "Flatten" && int(node, "axis").unwrap_or(1) == 1;
                 (flat || node.op_type == "Reshape" && shape.is_some_and(named))
                     .then(|| plain(Op::Reshape))?

@@ -52,7 +52,7 @@ unsafe impl Sync for Memory {}
 
 impl Memory {
     pub fn at<T>(self, offset: usize) -> *mut T {
-        debug_assert!(offset < self.bytes && offset % size_of::<T>() == 0);
+        debug_assert!(offset < self.bytes && offset.is_multiple_of(size_of::<T>()));
         self.base.wrapping_add(offset).cast()
     }
 

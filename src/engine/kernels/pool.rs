@@ -80,7 +80,11 @@ fn neighbours(at: usize, n: usize, doubled: bool) -> (usize, usize, f32) {
         return (at, at, 0.0);
     }
     let i = at / 2;
-    if at % 2 == 0 { (i.saturating_sub(1), i, 0.75) } else { (i, (i + 1).min(n - 1), 0.25) }
+    if at.is_multiple_of(2) {
+        (i.saturating_sub(1), i, 0.75)
+    } else {
+        (i, (i + 1).min(n - 1), 0.25)
+    }
 }
 
 impl ResizeStep {

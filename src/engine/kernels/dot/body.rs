@@ -135,6 +135,7 @@ unsafe fn step<V: Vectors, const C: usize, const M: usize>(
         for (c, w) in w.iter_mut().enumerate() {
             *w = V::weights(weights.add(c * t.padded));
         }
+        #[allow(clippy::needless_range_loop, reason = "positions are the inner index")]
         for m in 0..M {
             let a = row(m);
             for c in 0..C {
