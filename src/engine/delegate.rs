@@ -56,6 +56,9 @@ pub fn with_regions(
 ) -> TractResult<TypedModel> {
     let mut proto = model.clone();
     let graph = proto.graph.get_or_insert_default();
+    if let Some(node) = graph.node.iter().find(|n| taps(n) > LARGEST_KERNEL) {
+        bail!("{}: expected a kernel of at most {LARGEST_KERNEL} places", node.name);
+    }
     let shapes = shapes(framework, model)?;
     // Lists such as Resize's may be empty; with empty images tract reads where nothing is.
     for (name, shape) in shapes.iter().filter(|(_, shape)| shape.len() > 1) {
@@ -88,6 +91,15 @@ pub fn with_regions(
         node.context("a region's node")?.op = expand(Region { plan });
     }
     inference.into_typed()
+}
+
+/// tract makes a list of a kernel's places.
+const LARGEST_KERNEL: i64 = 1 << 24;
+
+/// Places of a node's kernel; 0 where no attribute tells.
+fn taps(node: &NodeProto) -> i64 {
+    let kernel = node.attribute.iter().find(|a| a.name == "kernel_shape");
+    kernel.map_or(0, |k| k.ints.iter().fold(1, |n, side| n.saturating_mul(*side)))
 }
 
 /// Shapes that tract finds for the f32 tensors of the graph, by name.
