@@ -168,11 +168,13 @@ def compare(net, args):
 
 
 def profile(net, args):
-    """Prints where OpenVINO spends its time, layer by layer."""
-    for engine in (e for e in args.engines if e.startswith("openvino")):
+    """Prints where intraop and OpenVINO spend their time, layer by layer."""
+    known = ("openvino", "intraop-f32", "intraop-int8")
+    for engine in (e for e in args.engines if e.startswith(known)):
         paths = models.prepare(net, {ENGINES[engine][1]})
         for threads in args.threads:
-            server = Peer(engine, paths, threads, args.binaries, ["--profile"])
+            extra = ["--profile"] if engine.startswith("openvino") else []
+            server = Peer(engine, paths, threads, args.binaries, extra)
             try:
                 for _ in range(WARM_UP):
                     server.ask("run")
@@ -199,7 +201,7 @@ def main():
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--rounds", type=int, default=20, help="after %d to warm up" % WARM_UP)
     parser.add_argument("--simd", help="intraop's vector instructions; its choice when absent")
-    parser.add_argument("--profile", action="store_true", help="OpenVINO's layers instead")
+    parser.add_argument("--profile", action="store_true", help="layers of intraop and OpenVINO instead")
     parser.add_argument("--out", type=Path, help="folder for peers.md and peers.json")
     parser.add_argument("--binaries", type=Path, required=True, help="folder of the examples")
     args = parser.parse_args()

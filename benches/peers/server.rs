@@ -1,14 +1,14 @@
 //! intraop with one network, behind the protocol of `peer.py`: `ready` and the configuration
 //! first, then `run` computes once and answers in nanoseconds, `output PATH` writes the outputs as
-//! raw f32, `quit` ends.
+//! raw f32, `layers` computes once and tells of every step, `quit` ends.
 
 use std::error::Error;
 use std::io::{Write, stdin, stdout};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
-use intraop::engine::{Network, Simd};
+use intraop::engine::{Network, Simd, StepInfo};
 
 #[derive(Parser)]
 struct Options {
@@ -59,12 +59,25 @@ fn main() -> Result<(), Box<dyn Error>> {
                 write_f32(path, &outputs.concat())?;
                 println!("written");
             }
+            ("layers", _) => println!("{}", layers(&pool.install(|| network.profile(&inputs)))),
             ("quit", _) => break,
-            (other, _) => return Err(format!("expected run, output or quit, found {other}").into()),
+            (other, _) => {
+                return Err(format!("expected run, output, layers or quit, found {other}").into());
+            }
         }
         stdout().flush()?;
     }
     Ok(())
+}
+
+/// Milliseconds, kind, speed and name of every step, as JSON.
+fn layers(steps: &[(StepInfo, Duration)]) -> String {
+    let layer = |(step, took): &(StepInfo, Duration)| {
+        let speed = step.macs as f64 / took.as_secs_f64() / 1e9;
+        let what = format!("{} to {}, {speed:.0} GMAC/s", step.from, step.to);
+        serde_json::json!([took.as_secs_f64() * 1e3, step.op, what, step.name])
+    };
+    serde_json::Value::from_iter(steps.iter().map(layer)).to_string()
 }
 
 fn read_f32(path: &PathBuf) -> Result<Vec<f32>, std::io::Error> {
