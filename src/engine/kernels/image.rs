@@ -103,6 +103,26 @@ impl Image {
         self.at([number / self.size[1], number % self.size[1], 0])
     }
 
+    /// The voxels of a row, and the elements from one to the next. Between them may lie other
+    /// images' channels.
+    ///
+    /// # Safety
+    /// The row is inside the arena, of elements of this size, and nobody writes it meanwhile.
+    pub unsafe fn voxels<'a, T>(&self, memory: Memory, row: usize) -> (&'a [T], usize) {
+        let step = self.stride[2] / size_of::<T>();
+        let length = (self.size[2] - 1) * step + self.channels;
+        unsafe { (memory.row(self.row(row), length), step) }
+    }
+
+    /// # Safety
+    /// As [`Image::voxels`], and nobody else uses the row, or what lies between its voxels,
+    /// meanwhile.
+    pub unsafe fn voxels_mut<'a, T>(&self, memory: Memory, row: usize) -> (&'a mut [T], usize) {
+        let step = self.stride[2] / size_of::<T>();
+        let length = (self.size[2] - 1) * step + self.channels;
+        unsafe { (memory.row_mut(self.row(row), length), step) }
+    }
+
     /// Are a voxel's channels all that lies between it and the next voxel?
     pub fn dense(&self) -> bool {
         self.stride[2] == self.channels * self.element()
