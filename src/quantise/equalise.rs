@@ -4,7 +4,7 @@
 //!
 //! A ReLU commutes with positive factors, so a channel can be made larger by the layer that
 //! computes it and smaller again by the layers that read it. The factors are powers of two: the
-//! f32 graph computes the same bits.
+//! f32 graph computes the same bits. An InstanceNormalization takes any factor back by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,15 +21,21 @@ pub(super) type Exponents = BTreeMap<String, Vec<i32>>;
 /// in others, so none is made much larger.
 const EXPONENTS: [f32; 2] = [-6.0, 2.0];
 
+/// … where a normalisation reads it: beside its epsilon only loud channels count as they are, and
+/// one that hardly speaks may not become loud.
+const NORMALISED: [f32; 2] = [-6.0, 0.0];
+
 /// A tensor whose channels may be scaled.
 struct Link {
     /// The layer that computes it.
     from: usize,
     /// The layers that read it, each with the place of its first channel in their input.
     to: Vec<(usize, usize)>,
+    exponents: [f32; 2],
 }
 
-/// The tensors that only layers read, be it through concatenations, and that one layer computes.
+/// The tensors that one layer computes and that only layers read, be it through concatenations,
+/// or a normalisation.
 /// `channels` are those of every tensor that a layer may read.
 fn links(
     graph: &GraphProto,
@@ -60,13 +66,15 @@ fn links(
     for tensor in structure.scale_of.keys() {
         let Some(from) = layer_before(tensor) else { continue };
         let (mut to, mut open) = (Vec::new(), vec![(tensor.as_str(), 0)]);
-        let mut whole = true;
+        let (mut whole, mut exponents) = (true, EXPONENTS);
         while let Some((tensor, offset)) = open.pop() {
             whole &= !outputs.contains(tensor);
             for number in readers.get(tensor).into_iter().flatten() {
                 let node = &graph.node[*number];
                 if layers.contains(number) {
                     to.push((*number, offset));
+                } else if normalises(node, tensor) && graph.node[from].output[0] == tensor {
+                    exponents = NORMALISED;
                 } else if node.op_type == "Concat" && int(node, "axis") == Some(1) {
                     let mut start = offset;
                     for input in &node.input {
@@ -84,10 +92,17 @@ fn links(
             }
         }
         if whole {
-            links.insert(tensor.clone(), Link { from, to });
+            links.insert(tensor.clone(), Link { from, to, exponents });
         }
     }
     links
+}
+
+/// Does the node normalise the tensor, and use it for nothing else?
+fn normalises(node: &NodeProto, tensor: &str) -> bool {
+    node.op_type == "InstanceNormalization"
+        && node.input[0] == tensor
+        && node.input[1..].iter().all(|i| i != tensor)
 }
 
 /// The exponents that bring each channel's largest magnitude (`peaks`, of every tensor that may
@@ -108,9 +123,10 @@ pub(super) fn exponents(
     let exponents = |tensor: &String| {
         let all = &together[structure.scale_of[tensor].as_str()];
         let median = all.get(all.len() / 2).copied().unwrap_or(1.0);
+        let [least, most] = links[tensor].exponents;
         let exponent = |peak: &f32| match *peak {
             0.0 => 0,
-            p => (median / p).log2().round().clamp(EXPONENTS[0], EXPONENTS[1]) as i32,
+            p => (median / p).log2().round().clamp(least, most) as i32,
         };
         (tensor.clone(), peaks[tensor].iter().map(exponent).collect())
     };
@@ -202,6 +218,38 @@ mod tests {
         let scaled = apply(&model, &structure, &exponents);
         assert_ne!(scaled, model);
         assert_eq!(run(&scaled, &input()), run(&model, &input()));
+    }
+
+    #[test]
+    fn a_normalisation_takes_factors_back() {
+        use tract_onnx::pb::attribute_proto::AttributeType;
+
+        use super::super::onnx::int_attribute;
+        use super::super::onnx::tests::node;
+        use super::super::qdq::tests::{input, model, run};
+        let mut model = model();
+        let graph = model.graph.as_mut().unwrap();
+        let inputs = ["down1", "factor", "shift"];
+        let mut norm = node("InstanceNormalization", "", &inputs, "down1.norm");
+        let mut epsilon = int_attribute("epsilon", 0);
+        (epsilon.r#type, epsilon.f) = (AttributeType::Float as i32, 1e-9);
+        norm.attribute.push(epsilon);
+        graph.node.insert(3, norm);
+        graph.node[4].input = vec!["down1.norm".into()];
+        for (name, value) in [("factor", 1.5), ("shift", 0.25)] {
+            graph.initializer.push(f32_tensor(name, &[8], &[value; 8]));
+        }
+        let structure = Structure::of(graph);
+        let mut peaks = peaks();
+        peaks.insert("down1".into(), vec![1.0, 0.1, 4.0, 1.0, 1.0, 1.0, 16.0, 1.0]);
+        let exponents = exponents(graph, &structure, &peaks);
+        // A quiet channel stays quiet.
+        assert_eq!(exponents["down1"], [0, 0, -2, 0, 0, 0, -4, 0]);
+        let scaled = apply(&model, &structure, &exponents);
+        assert_ne!(scaled, model);
+        for (a, b) in run(&scaled, &input()).iter().zip(run(&model, &input())) {
+            assert!((a - b).abs() < 1e-4, "{a} {b}");
+        }
     }
 
     #[test]

@@ -25,8 +25,9 @@ impl Recipe<'_> {
         let Some(graph) = model.graph.as_mut() else { return model };
         let layers: BTreeMap<usize, &Layer> =
             (self.structure.layers.iter()).filter(|l| int8(&l.name)).map(|l| (l.node, l)).collect();
-        let quantised: BTreeSet<String> =
-            layers.values().flat_map(|l| self.structure.feeding(&l.input)).collect();
+        let inputs = layers.values().flat_map(|l| self.structure.feeding(&l.input));
+        let outputs = layers.values().filter_map(|l| l.normalised.clone());
+        let quantised: BTreeSet<String> = inputs.chain(outputs).collect();
         let tensors: BTreeMap<String, TensorProto> =
             graph.initializer.drain(..).map(|t| (t.name.clone(), t)).collect();
         let mut made = Made::default();

@@ -22,6 +22,9 @@ pub(super) struct Layer {
     pub input: String,
     /// … and its channels.
     pub channels: usize,
+    /// Its output, where only an InstanceNormalization reads it: int8 as well then, since codes
+    /// are normalised as well as real values and are a quarter of the bytes.
+    pub normalised: Option<String>,
 }
 
 /// What quantisation must know of a graph.
@@ -42,6 +45,14 @@ impl Structure {
             graph.initializer.iter().map(|t| (t.name.as_str(), t)).collect();
         let mut named = BTreeMap::from([("", 2)]);
         graph.node.iter().for_each(|n| *named.entry(n.name.as_str()).or_insert(0) += 1);
+        let norms = graph.node.iter().filter(|n| n.op_type == "InstanceNormalization");
+        let mut normalised: BTreeSet<&str> =
+            norms.filter_map(|n| n.input.first()).map(String::as_str).collect();
+        let mut read: BTreeMap<&str, usize> = BTreeMap::new();
+        let outputs = graph.output.iter().map(|o| &o.name);
+        let all = graph.node.iter().flat_map(|n| &n.input).chain(outputs);
+        all.for_each(|t| *read.entry(t.as_str()).or_default() += 1);
+        normalised.retain(|t| read[t] == 1);
         let nodes = graph.node.iter().enumerate();
         let layers = nodes.clone().filter(|(_, n)| is_layer(n, &constants));
         let layers = layers.map(|(node, n)| Layer {
@@ -49,6 +60,7 @@ impl Structure {
             name: if named[n.name.as_str()] == 1 { n.name.clone() } else { n.output[0].clone() },
             input: n.input[0].clone(),
             channels: channels(n, constants[n.input[1].as_str()]),
+            normalised: n.output.first().filter(|o| normalised.contains(o.as_str())).cloned(),
         });
         let producer = nodes.flat_map(|(i, n)| n.output.iter().map(move |o| (o.clone(), i)));
         let mut structure = Structure {
@@ -58,6 +70,7 @@ impl Structure {
             moved: graph.node.iter().map(|n| moved(n, &constants)).collect(),
         };
         for layer in structure.layers.clone() {
+            structure.scale_of.extend(layer.normalised.map(|t| (t.clone(), t)));
             let feeding = structure.feeding(&layer.input);
             // A tensor met before brings along all that it shares its scale with.
             let known: BTreeSet<String> =
@@ -165,6 +178,18 @@ mod tests {
         assert_eq!((scale("down0"), scale("flow")), (None, None));
         let feeding = structure.feeding("cat");
         assert_eq!(feeding.iter().collect::<Vec<_>>(), ["cat", "down0.act", "up0.act"]);
+    }
+
+    #[test]
+    fn what_a_normalisation_alone_reads_has_a_scale() {
+        let mut graph = unet();
+        let norm = node("InstanceNormalization", "", &["down1", "factor", "shift"], "down1.norm");
+        graph.node.insert(3, norm);
+        graph.node[4].input = vec!["down1.norm".into()];
+        let scale = |graph: &GraphProto| Structure::of(graph).scale_of.get("down1").cloned();
+        assert_eq!(scale(&graph).as_deref(), Some("down1"));
+        graph.node.push(node("Relu", "", &["down1"], "other"));
+        assert_eq!(scale(&graph), None);
     }
 
     #[test]

@@ -87,8 +87,7 @@ impl Norm {
         let (from, n) = (&self.from, self.from.channels);
         let row_moments = |row: usize, near: &[f32], sums: &mut [f32]| {
             // SAFETY: inside the image, which nobody writes now.
-            let (voxels, step) = unsafe { from.voxels(memory, row) };
-            moments_row(self.simd, voxels, step, near, sums);
+            moments_row(self.simd, unsafe { from.voxels(memory, row) }, near, sums);
         };
         let mut middle = vec![0.0f32; 2 * n];
         row_moments(from.rows() / 2, &vec![0.0; n], &mut middle);
@@ -117,7 +116,7 @@ impl Norm {
                 let (voxels, step) = unsafe { from.voxels::<u8>(memory, row) };
                 for voxels in voxels.chunks(step * EXACT_VOXELS) {
                     sums.fill(0);
-                    moments_stored_row(self.simd, voxels, step, &mut sums);
+                    moments_stored_row(self.simd, (voxels, step), &mut sums);
                     total.iter_mut().zip(&sums).for_each(|(t, s)| *t += i64::from(*s));
                 }
                 (total, sums)

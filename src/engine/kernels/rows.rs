@@ -32,6 +32,26 @@ macro_rules! vectorised {
     )* };
 }
 
+/// Channels that a loop over voxels handles together: their sums and factors stay in registers.
+const PART: usize = 16;
+
+/// Works on all channels, `W` at a time: whole parts, then the rest one by one.
+macro_rules! by_parts {
+    ($channels:expr, |$w:ident, $start:ident| $work:expr) => {
+        let (channels, mut $start) = ($channels, 0);
+        while $start + PART <= channels {
+            const $w: usize = PART;
+            $work;
+            $start += $w;
+        }
+        while $start < channels {
+            const $w: usize = 1;
+            $work;
+            $start += $w;
+        }
+    };
+}
+
 vectorised! {
     /// Real values → stored bytes. Divides, as ONNX says: times the reciprocal would round
     /// some halves the other way.
@@ -67,55 +87,30 @@ vectorised! {
     }
 
     /// Adds differences from `near` and their squares, per channel, to the halves of `sums`.
-    fn moments_row(row: &[f32], step: usize, near: &[f32], sums: &mut [f32]) {
-        let (first, second) = sums.split_at_mut(near.len());
-        for start in (0..near.len()).step_by(BLOCK) {
-            let near = block(near, start);
-            let (mut a, mut b) = (block(first, start), block(second, start));
-            for voxel in row.chunks(step) {
-                each(&voxel[start..], near.width, |i, v| {
-                    let d = v - near.values[i];
-                    a.values[i] += d;
-                    b.values[i] += d * d;
-                });
-            }
-            a.put(first, start);
-            b.put(second, start);
-        }
+    fn moments_row(row: Row<f32>, near: &[f32], sums: &mut [f32]) {
+        by_parts!(near.len(), |W, start| moments_part::<W>(start, row, near, sums));
     }
 
     /// Adds codes and their squares, per channel, to the halves of `sums`: exact for up to 2^17
     /// voxels.
-    fn moments_stored_row(row: &[u8], step: usize, sums: &mut [i32]) {
-        let (first, second) = sums.split_at_mut(sums.len() / 2);
-        for start in (0..first.len()).step_by(BLOCK) {
-            let (mut a, mut b) = (block(first, start), block(second, start));
-            for voxel in row.chunks(step) {
-                each(&voxel[start..], a.width, |i, v| {
-                    let q = code(v);
-                    a.values[i] += q;
-                    b.values[i] += q * q;
-                });
-            }
-            a.put(first, start);
-            b.put(second, start);
-        }
+    fn moments_stored_row(row: Row<u8>, sums: &mut [i32]) {
+        by_parts!(sums.len() / 2, |W, start| moments_stored_part::<W>(start, row, sums));
     }
 
     fn normalize(from: Row<f32>, to: RowMut<f32>, t: &Normal) {
-        normalize_row(from, to, t, |v| v, |v| v);
+        by_parts!(t.mean.len(), |W, start| normalize_part::<W, _, _>(start, from, &mut *to.0, to.1, t));
     }
 
     fn normalize_to_stored(from: Row<f32>, to: RowMut<u8>, t: &Normal) {
-        normalize_row(from, to, t, |v| v, |v| quantised(v, t.zero));
+        by_parts!(t.mean.len(), |W, start| normalize_part::<W, _, _>(start, from, &mut *to.0, to.1, t));
     }
 
     fn normalize_from_stored(from: Row<u8>, to: RowMut<f32>, t: &Normal) {
-        normalize_row(from, to, t, |v| code(v) as f32, |v| v);
+        by_parts!(t.mean.len(), |W, start| normalize_part::<W, _, _>(start, from, &mut *to.0, to.1, t));
     }
 
     fn normalize_stored(from: Row<u8>, to: RowMut<u8>, t: &Normal) {
-        normalize_row(from, to, t, |v| code(v) as f32, |v| quantised(v, t.zero));
+        by_parts!(t.mean.len(), |W, start| normalize_part::<W, _, _>(start, from, &mut *to.0, to.1, t));
     }
 
     /// Two planes' rows → voxels of two channels.
@@ -152,62 +147,96 @@ pub struct Normal<'a> {
     pub zero: i32,
 }
 
+/// `W` values from `start`.
 #[inline(always)]
-fn normalize_row<F: Copy, T>(
-    (from, from_step): Row<F>,
-    (to, to_step): RowMut<T>,
-    t: &Normal,
-    read: impl Fn(F) -> f32,
-    write: impl Fn(f32) -> T,
+fn part<const W: usize, T: Copy>(values: &[T], start: usize) -> [T; W] {
+    *values[start..].first_chunk().expect("a part is inside its row")
+}
+
+#[inline(always)]
+fn moments_part<const W: usize>(
+    start: usize,
+    (row, step): Row<f32>,
+    near: &[f32],
+    sums: &mut [f32],
 ) {
-    for start in (0..t.mean.len()).step_by(BLOCK) {
-        let (mean, scale, shift) =
-            (block(t.mean, start), block(t.scale, start), block(t.shift, start));
-        for (from, to) in from.chunks(from_step).zip(to.chunks_mut(to_step)) {
-            let to = &mut to[start..start + mean.width];
-            let value = |i: usize, v: F| {
-                let v = (read(v) - mean.values[i]) * scale.values[i] + shift.values[i];
-                write(t.activation.apply(v))
-            };
-            match <&mut [T; BLOCK]>::try_from(&mut *to) {
-                Ok(to) => each(&from[start..], BLOCK, |i, v| to[i] = value(i, v)),
-                Err(_) => each(&from[start..], mean.width, |i, v| to[i] = value(i, v)),
-            }
+    let (first, second) = sums.split_at_mut(near.len());
+    let near = part::<W, _>(near, start);
+    let (mut a, mut b) = (part::<W, _>(first, start), part::<W, _>(second, start));
+    for voxel in row.chunks(step) {
+        let v = part::<W, _>(voxel, start);
+        for i in 0..W {
+            let d = v[i] - near[i];
+            a[i] += d;
+            b[i] += d * d;
+        }
+    }
+    first[start..start + W].copy_from_slice(&a);
+    second[start..start + W].copy_from_slice(&b);
+}
+
+#[inline(always)]
+fn moments_stored_part<const W: usize>(start: usize, (row, step): Row<u8>, sums: &mut [i32]) {
+    let (first, second) = sums.split_at_mut(sums.len() / 2);
+    let (mut a, mut b) = (part::<W, _>(first, start), part::<W, _>(second, start));
+    for voxel in row.chunks(step) {
+        let v = part::<W, _>(voxel, start);
+        for i in 0..W {
+            let q = code(v[i]);
+            a[i] += q;
+            b[i] += q * q;
+        }
+    }
+    first[start..start + W].copy_from_slice(&a);
+    second[start..start + W].copy_from_slice(&b);
+}
+
+#[inline(always)]
+fn normalize_part<const W: usize, F: Sample, T: Sample>(
+    start: usize,
+    (from, from_step): Row<F>,
+    to: &mut [T],
+    to_step: usize,
+    t: &Normal,
+) {
+    let mean = part::<W, _>(t.mean, start);
+    let (scale, shift) = (part::<W, _>(t.scale, start), part::<W, _>(t.shift, start));
+    for (from, to) in from.chunks(from_step).zip(to.chunks_mut(to_step)) {
+        let (v, to) = (part::<W, _>(from, start), &mut to[start..start + W]);
+        for i in 0..W {
+            let v = (v[i].read() - mean[i]) * scale[i] + shift[i];
+            to[i] = T::write(t.activation.apply(v), t.zero);
         }
     }
 }
 
-/// Channels that a loop over voxels handles together: their sums and factors stay in registers.
-const BLOCK: usize = 16;
-
-/// Up to `BLOCK` channels of a table.
-struct Channels<T> {
-    values: [T; BLOCK],
-    width: usize,
+/// A value, or a code as a number.
+trait Sample: Copy {
+    fn read(self) -> f32;
+    fn write(v: f32, zero: i32) -> Self;
 }
 
-#[inline(always)]
-fn block<T: Copy + Default>(table: &[T], start: usize) -> Channels<T> {
-    let width = BLOCK.min(table.len() - start);
-    let mut values = [T::default(); BLOCK];
-    values[..width].copy_from_slice(&table[start..start + width]);
-    Channels { values, width }
-}
-
-impl<T: Copy> Channels<T> {
+impl Sample for f32 {
     #[inline(always)]
-    fn put(&self, table: &mut [T], start: usize) {
-        table[start..start + self.width].copy_from_slice(&self.values[..self.width]);
+    fn read(self) -> f32 {
+        self
+    }
+
+    #[inline(always)]
+    fn write(v: f32, _: i32) -> f32 {
+        v
     }
 }
 
-/// `work(i, value)` for the first `width` values; written out for a whole block, so that it
-/// becomes one vector's work.
-#[inline(always)]
-fn each<T: Copy>(values: &[T], width: usize, mut work: impl FnMut(usize, T)) {
-    match values.first_chunk::<BLOCK>() {
-        Some(values) if width == BLOCK => (0..BLOCK).for_each(|i| work(i, values[i])),
-        _ => values[..width].iter().enumerate().for_each(|(i, v)| work(i, *v)),
+impl Sample for u8 {
+    #[inline(always)]
+    fn read(self) -> f32 {
+        code(self) as f32
+    }
+
+    #[inline(always)]
+    fn write(v: f32, zero: i32) -> u8 {
+        quantised(v, zero)
     }
 }
 
