@@ -65,7 +65,7 @@ fn a_tar_is_a_package_too() {
     }
     let garbage = folder.path().join("garbage.tar");
     std::fs::write(&garbage, [7u8; 3000]).unwrap();
-    fails(&verify(&garbage), 2, &["garbage.tar: tar"]);
+    fails(&verify(&garbage), 2, &["garbage.tar: tar", "found no whole tar"]);
     std::fs::remove_file(package.join("flow1.onnx")).unwrap();
     fails(&verify(&package), 2, &["flow1.onnx: cannot be read"]);
 }

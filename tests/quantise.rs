@@ -132,3 +132,44 @@ fn wrong_tables_and_models_are_refused() {
     let again = folder.path().join("again");
     fails(&quantize(out.to_str().unwrap(), TABLE, &again, &[]), 2, &["--model", "f32", "Int8"]);
 }
+
+#[test]
+fn an_error_is_a_share() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("small");
+    for value in ["NaN", "-0.1", "inf"] {
+        let error = format!("--error={value}");
+        fails(&quantize(MODEL, TABLE, &out, &[&error]), 2, &["--error", "a share"]);
+    }
+    fails(&quantize(MODEL, TABLE, &out, &["--error=0"]), 2, &["no layer", "larger --error"]);
+    assert!(!out.exists());
+}
+
+#[test]
+fn a_table_that_cannot_be_written_is_said_before_the_work() {
+    let folder = tempfile::tempdir().unwrap();
+    for out in [folder.path().to_owned(), folder.path().join("missing/table.json")] {
+        let mut command = intraop();
+        // More work than any test waits for.
+        command.args(["calibrate", "--model", MODEL, "--phantoms", "1000", "--out"]).arg(&out);
+        fails(&command.output().unwrap(), 2, &["cannot be written", "--out"]);
+    }
+    assert_eq!(files(folder.path()), [""; 0]);
+}
+
+#[test]
+fn an_interrupted_calibration_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = intraop();
+    command.args(["calibrate", "--model", MODEL, "--phantoms", "1000", "--out"]);
+    command.arg(folder.path().join("table.json")).stderr(std::process::Stdio::piped());
+    let child = command.spawn().unwrap();
+    // The file that is being written shows that the work has begun.
+    while files(folder.path()).is_empty() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(kill.unwrap().success());
+    fails(&child.wait_with_output().unwrap(), 1, &["interrupted"]);
+    assert_eq!(files(folder.path()), [""; 0]);
+}

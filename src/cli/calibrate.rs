@@ -8,7 +8,7 @@ use crate::probe::Probe;
 use crate::quantise::{self, Range};
 use crate::{Result, io, phantom};
 
-use super::{Run, Watch, say};
+use super::{Run, Watch, check_interrupt, say};
 
 /// Learn the ranges of a model's activations from pairs of images, for `quantize`
 ///
@@ -42,6 +42,8 @@ fn read(row: &CaseRow) -> Result<[Volume; 2]> {
 impl Calibrate {
     pub fn run(&self) -> Result<()> {
         let rows = self.cases.as_deref().map(read_cases).transpose()?.unwrap_or_default();
+        // The work takes minutes: what cannot be written is said first.
+        let file = io::Pending::create(&self.out)?;
         let session = self.run.session(&self.model, &mut Watch::new())?;
         let mut bar = Bar::new();
         let table = match self.phantoms {
@@ -57,7 +59,8 @@ impl Calibrate {
                 quantise::calibrate(&session, pairs, &mut bar)?
             }
         };
-        table.write(&self.out)?;
+        check_interrupt()?;
+        table.write(file)?;
         let mut lines =
             vec![format!("{:16} {}", "int8 error of", Range::ALL.map(Range::name).join("  "))];
         for (graph, statistics) in &table.graphs {
@@ -91,7 +94,7 @@ impl Probe for Bar {
     }
 
     fn cancelled(&self) -> bool {
-        super::check_interrupt().is_err()
+        check_interrupt().is_err()
     }
 }
 

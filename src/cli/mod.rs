@@ -135,7 +135,7 @@ struct Run {
     /// Threads to use for everything [default: all cores, or as many as --cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Pin the threads to these cores, in turn
+    /// Pin the threads to these cores, in turn: numbers such as 0,2,3
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     cores: Vec<usize>,
     /// Vector instructions: scalar, avx2, avxvnni, avx512, vnni, neon or dotprod, where the

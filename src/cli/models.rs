@@ -173,6 +173,6 @@ fn describe(m: &Manifest) -> String {
 fn verify(model: &str) -> Result<()> {
     let package = package::find(model)?;
     let name = package.manifest.name.clone();
-    let difference = Session::new(package, SessionOptions::with_threads(1))?.verify()?;
+    let difference = Session::new(package, SessionOptions::default())?.verify()?;
     say(&format!("{name}: hashes, graphs and golden case are right (difference {difference:.1e})"))
 }

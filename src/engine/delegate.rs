@@ -14,7 +14,7 @@ use tract_onnx::tract_hir::tract_core::ops::konst::Const;
 use super::graph::{Constants, Graph, Id, LARGEST_IMAGE, Node, Translator, is_possible};
 use super::kernels::Arenas;
 use super::plan::{Plan, StepInfo};
-use super::{Simd, TensorInfo};
+use super::{Simd, TensorInfo, guard};
 
 /// Of a plan that cannot be.
 pub const TOO_LARGE: &str = "the images between its operations need more than 32 GiB of memory";
@@ -56,9 +56,8 @@ pub fn with_regions(
 ) -> TractResult<TypedModel> {
     let mut proto = model.clone();
     let graph = proto.graph.get_or_insert_default();
-    if let Some(node) = graph.node.iter().find(|n| taps(n) > LARGEST_KERNEL) {
-        bail!("{}: expected a kernel of at most {LARGEST_KERNEL} places", node.name);
-    }
+    guard::check_nodes(graph)?;
+    let prefix = unused_prefix(graph);
     let shapes = shapes(framework, model)?;
     // Lists such as Resize's may be empty; with empty images tract reads where nothing is.
     for (name, shape) in shapes.iter().filter(|(_, shape)| shape.len() > 1) {
@@ -73,7 +72,7 @@ pub fn with_regions(
     for (i, region) in regions.iter().enumerate() {
         let name = |id: &Id| region.graph.tensors[*id].name.clone();
         graph.node.push(NodeProto {
-            name: format!("intraop.region.{i}"),
+            name: format!("{prefix}{i}"),
             op_type: "intraop.Region".into(),
             input: region.graph.inputs.iter().map(name).collect(),
             output: region.graph.outputs.iter().map(name).collect(),
@@ -84,8 +83,9 @@ pub fn with_regions(
     let kept = graph.output.iter().map(|o| o.name.clone()).collect::<HashSet<_>>();
     graph.initializer.retain(|t| read.contains(&t.name) || kept.contains(&t.name));
     let mut inference = framework.model_for_proto_model(&proto)?;
+    guard::guard(&mut inference);
     for (i, region) in regions.into_iter().enumerate() {
-        let name = format!("intraop.region.{i}");
+        let name = format!("{prefix}{i}");
         let plan = Arc::new(Plan::new(region.graph, simd, arenas).context(TOO_LARGE)?);
         let node = inference.nodes_mut().iter_mut().find(|n| n.name == name);
         node.context("a region's node")?.op = expand(Region { plan });
@@ -93,19 +93,24 @@ pub fn with_regions(
     inference.into_typed()
 }
 
-/// tract makes a list of a kernel's places.
-const LARGEST_KERNEL: i64 = 1 << 24;
-
-/// Places of a node's kernel; 0 where no attribute tells.
-fn taps(node: &NodeProto) -> i64 {
-    let kernel = node.attribute.iter().find(|a| a.name == "kernel_shape");
-    kernel.map_or(0, |k| k.ints.iter().fold(1, |n, side| n.saturating_mul(*side)))
+/// The start of names that the model has none of, for the regions' nodes.
+fn unused_prefix(graph: &GraphProto) -> String {
+    let nodes = graph.node.iter().flat_map(|n| n.output.iter().chain([&n.name]));
+    let ends = graph.input.iter().map(|i| &i.name);
+    let names: Vec<&String> =
+        nodes.chain(ends).chain(graph.initializer.iter().map(|t| &t.name)).collect();
+    let mut prefix = String::from("intraop.region.");
+    while names.iter().any(|name| name.starts_with(&prefix)) {
+        prefix.push('.');
+    }
+    prefix
 }
 
 /// Shapes that tract finds for the f32 tensors of the graph, by name.
 fn shapes(framework: &Onnx, model: &ModelProto) -> TractResult<HashMap<String, Vec<usize>>> {
     let parsed = framework.parse(model, None)?;
     let mut inference = parsed.model;
+    guard::guard(&mut inference);
     inference.analyse(false)?;
     let known = parsed.outlets_by_name.into_iter().filter_map(|(name, outlet)| {
         let fact = inference.outlet_fact(outlet).ok()?;

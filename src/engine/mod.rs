@@ -2,6 +2,7 @@
 
 mod delegate;
 mod graph;
+mod guard;
 mod kernels;
 mod network;
 mod package;

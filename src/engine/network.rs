@@ -16,7 +16,7 @@ use tract_onnx::tract_hir::internal::TractErrorContext;
 use super::graph::{LARGEST_IMAGE, Tensor, is_possible};
 use super::kernels::Arenas;
 use super::plan::{Plan, StepInfo};
-use super::{Simd, delegate};
+use super::{Simd, delegate, guard};
 use crate::{Error, Result};
 
 /// Compiling takes time and memory that grow with the square of the nodes.
@@ -101,6 +101,7 @@ impl Network {
             let problem = format!("expected at most {LARGEST_GRAPH} nodes, found {found}");
             return Err(TractError::msg(problem));
         }
+        guard::check_types(&graph)?;
         let is_weight = |name: &str| graph.initializer.iter().any(|t| t.name == name);
         let inputs = graph.input.iter().filter(|i| !is_weight(&i.name));
         let inputs = inputs.map(fixed_shape).collect::<TractResult<Vec<_>>>()?;
@@ -119,7 +120,9 @@ impl Network {
         let outputs = graph.output.iter().enumerate();
         let outputs = outputs.map(|(i, o)| tensor_info(&o.name, typed.output_fact(i)?));
         let outputs = outputs.collect::<TractResult<_>>()?;
-        let program = Program::Tract(typed.into_optimized()?.into_runnable()?);
+        let typed = typed.into_optimized()?;
+        guard::check_sizes(&typed)?;
+        let program = Program::Tract(typed.into_runnable()?);
         Ok(Network { name: name.into(), inputs, outputs, program })
     }
 

@@ -14,8 +14,14 @@ pub struct Pending {
 
 impl Pending {
     /// # Errors
-    /// [`Error::Unwritable`] where the folder does not exist or cannot be written.
+    /// [`Error::Unwritable`] where the folder does not exist or cannot be written, or where a
+    /// folder or a device is already there.
     pub fn create(path: &Path) -> Result<Pending> {
+        let unwritable = |source| Error::Unwritable { path: path.to_owned(), source };
+        // The rename at the end would fail for a folder, and replace a device.
+        if path.metadata().is_ok_and(|there| !there.is_file()) {
+            return Err(unwritable(io::Error::other("not a regular file")));
+        }
         // The same folder, because a rename is whole only within one file system.
         let folder = match path.parent() {
             Some(parent) if parent != Path::new("") => parent,
@@ -29,10 +35,17 @@ impl Pending {
             // As any new file: what the umask allows. A temporary file is private otherwise.
             builder.permissions(std::fs::Permissions::from_mode(0o666));
         }
-        let file = builder
-            .tempfile_in(folder)
-            .map_err(|source| Error::Unwritable { path: path.to_owned(), source })?;
+        let file = builder.tempfile_in(folder).map_err(unwritable)?;
         Ok(Pending { path: path.to_owned(), file: BufWriter::with_capacity(1 << 16, file) })
+    }
+
+    /// Writes the content and puts the file in its place.
+    ///
+    /// # Errors
+    /// [`Error::Unwritable`] where the disk or `write` fails.
+    pub fn fill(mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+        write(&mut self).map_err(|source| Error::Unwritable { path: self.path.clone(), source })?;
+        self.commit()
     }
 
     /// Puts the file in its place, over one that is there.
@@ -63,9 +76,7 @@ pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<()> {
-    let mut pending = Pending::create(path)?;
-    write(&mut pending).map_err(|source| Error::Unwritable { path: path.to_owned(), source })?;
-    pending.commit()
+    Pending::create(path)?.fill(write)
 }
 
 #[cfg(test)]
@@ -86,5 +97,9 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         let missing = folder.path().join("no/such/file");
         assert!(matches!(write_atomically(&missing, |_| Ok(())), Err(Error::Unwritable { .. })));
+        // Known before the work that would make the content.
+        for there in [folder.path(), Path::new("/dev/null")] {
+            assert!(matches!(Pending::create(there), Err(Error::Unwritable { .. })));
+        }
     }
 }

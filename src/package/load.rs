@@ -185,8 +185,9 @@ fn read_file(path: &Path) -> Result<Vec<u8>> {
 }
 
 fn read_tar(path: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
-    let broken = |e: std::io::Error| {
-        wrong(path, "tar", "a package folder or a tar of one", e, "check the path")
+    // tar's own messages show the bytes that it did not understand.
+    let broken = |_: std::io::Error| {
+        wrong(path, "tar", "a package folder or a tar of one", "no whole tar", "check the path")
     };
     let file = open_regular(path)?;
     let mut files = BTreeMap::new();

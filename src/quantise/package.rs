@@ -58,9 +58,10 @@ const LARGEST_GOLDEN_DIFFERENCE: f64 = 0.2;
 /// tolerance for int8.
 ///
 /// # Errors
-/// [`Error::Option`] for a package that is not f32; [`Error::Unusable`] for a table of another
-/// model; [`Error::Check`] when the result is far from the golden case; those of
-/// [`Session::new`]; [`Error::Cancelled`].
+/// [`Error::Option`] for a package that is not f32, or an error that is no share;
+/// [`Error::Unusable`] for a table of another model, or when no layer would be int8;
+/// [`Error::Check`] when the result is far from the golden case; those of [`Session::new`];
+/// [`Error::Cancelled`].
 pub fn quantise(
     package: &Package,
     table: &Table,
@@ -77,6 +78,13 @@ pub fn quantise(
             found: format!("{}, which is {:?}", manifest.name, manifest.precision),
         });
     }
+    if !(options.largest_error >= 0.0 && options.largest_error.is_finite()) {
+        return Err(Error::Option {
+            option: "--error".into(),
+            expected: "a share from 0 on".into(),
+            found: options.largest_error.to_string(),
+        });
+    }
     let mut files = package.other_files()?;
     let mut layers = Vec::new();
     let steps = manifest.graphs.len() as f32 + 1.0;
@@ -88,6 +96,10 @@ pub fn quantise(
         graph.sha256 = sha256(&onnx);
         files.insert(graph.file.clone(), onnx);
         probe.progress((done + 1) as f32 / steps);
+    }
+    if !layers.iter().any(|layer| layer.int8) {
+        let problem = format!("no layer is within an error of {} in int8", options.largest_error);
+        return Err(Error::unusable(&manifest.name, problem, "give a larger --error"));
     }
     manifest.precision = Precision::Int8;
     manifest.name = name.into();
@@ -104,8 +116,7 @@ pub fn quantise(
         );
         return Err(Error::Check { name: name.into(), problem });
     }
-    // Half as much again: on other machines the f32 layers round otherwise.
-    case.tolerance = (150.0 * golden_difference).ceil() / 100.0;
+    case.tolerance = tolerance(golden_difference);
     case.engine = format!("{} in f32", case.engine);
     insert(&case, &mut manifest, &mut files);
     let result = Quantised { files, layers, golden_difference };
@@ -114,6 +125,12 @@ pub fn quantise(
     files.extend(card.map(|card| (card::NAME.to_string(), card)));
     probe.progress(1.0);
     Ok(Quantised { files, ..result })
+}
+
+/// What a golden case accepts where this difference was found. Half as much again: on other
+/// machines the f32 layers round otherwise.
+fn tolerance(golden_difference: f64) -> f64 {
+    (150.0 * golden_difference).ceil().max(1.0) / 100.0
 }
 
 /// Puts the golden case and the manifest that names it into the package.
@@ -189,6 +206,11 @@ fn chosen(errors: &Errors, largest: f64) -> BTreeSet<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_golden_case_accepts_half_as_much_again_and_never_nothing() {
+        assert_eq!([0.0, 0.001, 0.05].map(tolerance), [0.01, 0.01, 0.08]);
+    }
 
     #[test]
     fn the_worst_layers_stay_until_the_rest_is_within_the_limit() {

@@ -30,14 +30,14 @@ impl Recipe<'_> {
         let quantised: BTreeSet<String> = inputs.chain(outputs).collect();
         let tensors: BTreeMap<String, TensorProto> =
             graph.initializer.drain(..).map(|t| (t.name.clone(), t)).collect();
-        let mut made = Made::default();
+        let mut made = Made::beside(graph, &tensors);
         let mut replaced = BTreeSet::new();
         for input in graph.input.iter().filter(|i| quantised.contains(&i.name)) {
             self.quantise_activation(&input.name, &mut made);
         }
         for (number, mut node) in std::mem::take(&mut graph.node).into_iter().enumerate() {
             for input in node.input.iter_mut().filter(|i| quantised.contains(*i)) {
-                *input = dequantised(input);
+                *input = made.name(input, DEQUANTISED);
             }
             if let Some(layer) = layers.get(&number) {
                 replaced.extend(node.input[1..].iter().cloned());
@@ -55,10 +55,11 @@ impl Recipe<'_> {
 
     fn quantise_activation(&self, tensor: &str, made: &mut Made) {
         let of = &self.structure.scale_of[tensor];
-        let [scale, zero] = [format!("{of}_scale"), format!("{of}_zero_point")];
-        let codes = format!("{tensor}_QuantizeLinear_Output");
+        let [scale, zero] = [made.name(of, "_scale"), made.name(of, "_zero_point")];
+        let codes = made.name(tensor, "_QuantizeLinear_Output");
+        let result = made.name(tensor, DEQUANTISED);
         made.nodes.push(node("QuantizeLinear", &[tensor, &scale, &zero], &codes));
-        made.nodes.push(node("DequantizeLinear", &[&codes, &scale, &zero], &dequantised(tensor)));
+        made.nodes.push(node("DequantizeLinear", &[&codes, &scale, &zero], &result));
         made.constant(f32_tensor(&scale, &[], &[self.scales[of]]));
         made.constant(i8_tensor(&zero, &[], &[0]));
     }
@@ -81,31 +82,50 @@ impl Recipe<'_> {
         let axis = weights.axis();
         let q = weights.quantise(bias.as_deref(), scale, means);
         node.input.truncate(1);
-        let name = format!("{}.weight", layer.name);
-        let codes = i8_tensor(&format!("{name}_quantized"), &dims, &q.values);
-        let zero =
-            i8_tensor(&format!("{name}_zero_point"), &[q.scales.len()], &vec![0; q.scales.len()]);
-        node.input.push(made.dequantised(&name, codes, &q.scales, zero, axis));
-        let name = format!("{}.bias", layer.name);
-        let count = [q.bias.len()];
-        let codes = i32_tensor(&format!("{name}_quantized"), &count, &q.bias);
-        let zero = i32_tensor(&format!("{name}_zero_point"), &count, &vec![0; q.bias.len()]);
-        node.input.push(made.dequantised(&name, codes, &q.bias_scales, zero, 0));
+        let zeros = vec![0; q.scales.len()];
+        let [codes, zero] =
+            [i8_tensor("", &dims, &q.values), i8_tensor("", &[zeros.len()], &zeros)];
+        node.input.push(made.dequantised(&layer.name, ".weight", codes, &q.scales, zero, axis));
+        let zeros = vec![0; q.bias.len()];
+        let [codes, zero] = [&q.bias, &zeros].map(|v| i32_tensor("", &[v.len()], v));
+        node.input.push(made.dequantised(&layer.name, ".bias", codes, &q.bias_scales, zero, 0));
     }
 }
 
-fn dequantised(tensor: &str) -> String {
-    format!("{tensor}_DequantizeLinear_Output")
-}
+const DEQUANTISED: &str = "_DequantizeLinear_Output";
 
 /// Nodes in order and new constants by name.
 #[derive(Default)]
 struct Made {
     nodes: Vec<NodeProto>,
     constants: BTreeMap<String, TensorProto>,
+    /// By what they are of and their endings.
+    names: BTreeMap<(String, String), String>,
+    /// These and all of the model's.
+    taken: BTreeSet<String>,
 }
 
 impl Made {
+    /// With names that the graph and its constants have none of.
+    fn beside(graph: &GraphProto, tensors: &BTreeMap<String, TensorProto>) -> Self {
+        let nodes = graph.node.iter().flat_map(|n| n.output.iter().chain([&n.name]));
+        let taken = nodes.chain(graph.input.iter().map(|i| &i.name)).chain(tensors.keys());
+        Made { taken: taken.cloned().collect(), ..Made::default() }
+    }
+
+    /// The name of what is made of `of`: always the same one, and nothing else's.
+    fn name(&mut self, of: &str, ending: &str) -> String {
+        let taken = &mut self.taken;
+        let name = self.names.entry((of.into(), ending.into())).or_insert_with(|| {
+            let mut name = format!("{of}{ending}");
+            while !taken.insert(name.clone()) {
+                name.push('_');
+            }
+            name
+        });
+        name.clone()
+    }
+
     fn constant(&mut self, tensor: TensorProto) -> String {
         let name = tensor.name.clone();
         self.constants.insert(name.clone(), tensor);
@@ -115,19 +135,23 @@ impl Made {
     /// A constant of codes and its DequantizeLinear; gives the name of the result.
     fn dequantised(
         &mut self,
-        name: &str,
-        codes: TensorProto,
+        layer: &str,
+        part: &str,
+        mut codes: TensorProto,
         scales: &[f32],
-        zero: TensorProto,
+        mut zero: TensorProto,
         axis: usize,
     ) -> String {
-        let scale = f32_tensor(&format!("{name}_scale"), &[scales.len()], scales);
+        let mut name = |ending: &str| self.name(layer, &format!("{part}{ending}"));
+        (codes.name, zero.name) = (name("_quantized"), name("_zero_point"));
+        let scale = f32_tensor(&name("_scale"), &[scales.len()], scales);
+        let result = name(DEQUANTISED);
         let inputs = [codes, scale, zero].map(|t| self.constant(t));
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-        let mut node = node("DequantizeLinear", &inputs, &dequantised(name));
+        let mut node = node("DequantizeLinear", &inputs, &result);
         node.attribute.push(int_attribute("axis", axis as i64));
         self.nodes.push(node);
-        dequantised(name)
+        result
     }
 
     /// Puts everything into the graph; of the old constants, `replaced` go unless others use them.
@@ -157,10 +181,17 @@ pub(super) mod tests {
 
     /// The model with these layers in int8, of a range that no value leaves.
     fn apply(int8: impl Fn(&str) -> bool) -> ModelProto {
-        let structure = Structure::of(&unet());
+        recipe(&Structure::of(&unet()), &model(), int8)
+    }
+
+    fn recipe(
+        structure: &Structure,
+        model: &ModelProto,
+        int8: impl Fn(&str) -> bool,
+    ) -> ModelProto {
         let scales = structure.scale_of.values().map(|name| (name.clone(), 0.05)).collect();
         let means = structure.layers.iter().map(|l| (l.input.clone(), vec![0.0; l.channels]));
-        Recipe { structure: &structure, scales, means: &means.collect() }.apply(&model(), int8)
+        Recipe { structure, scales, means: &means.collect() }.apply(model, int8)
     }
 
     pub(in super::super) fn model() -> ModelProto {
@@ -202,6 +233,36 @@ pub(super) mod tests {
         let difference: Vec<f32> = exact.iter().zip(&rounded).map(|(a, b)| a - b).collect();
         let share = (power(&difference) / power(&exact)).sqrt();
         assert!(share > 0.0 && share < 0.05, "{share}");
+    }
+
+    /// A model may call its own tensors as those that are made.
+    #[test]
+    fn names_are_nobody_elses() {
+        let mut model = model();
+        let graph = model.graph.as_mut().unwrap();
+        let names = [
+            ("down0", "pair_scale"),
+            ("down0.act", "cat_QuantizeLinear_Output"),
+            ("down1", "head.weight_quantized"),
+            ("down1.act", "head.weight"),
+            ("up0", "cat_DequantizeLinear_Output"),
+            ("up0.bias", "pair_zero_point"),
+        ];
+        let outputs = graph.node.iter_mut().flat_map(|n| n.input.iter_mut().chain(&mut n.output));
+        let weight = |n: &mut String| {
+            if n == "head.weight" {
+                *n = "w".into()
+            }
+        };
+        for tensor in outputs.chain(graph.initializer.iter_mut().map(|t| &mut t.name)) {
+            weight(tensor);
+            if let Some((_, new)) = names.iter().find(|(old, _)| old == tensor) {
+                *tensor = (*new).into();
+            }
+        }
+        let structure = Structure::of(graph);
+        let qdq = recipe(&structure, &model, |_| true);
+        assert_eq!(run(&qdq, &input()), run(&apply(|_| true), &input()));
     }
 
     #[test]

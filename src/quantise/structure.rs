@@ -16,7 +16,7 @@ const SAME_SCALE: [&str; 8] =
 pub(super) struct Layer {
     /// The node's number.
     pub node: usize,
-    /// The node's name, or its output's where it has none of its own.
+    /// The node's name, or its output's where other nodes or tensors are called so, too.
     pub name: String,
     /// Its activation input …
     pub input: String,
@@ -44,7 +44,8 @@ impl Structure {
         let constants: BTreeMap<&str, &TensorProto> =
             graph.initializer.iter().map(|t| (t.name.as_str(), t)).collect();
         let mut named = BTreeMap::from([("", 2)]);
-        graph.node.iter().for_each(|n| *named.entry(n.name.as_str()).or_insert(0) += 1);
+        let names = graph.node.iter().flat_map(|n| n.output.iter().chain([&n.name]));
+        names.for_each(|name| *named.entry(name.as_str()).or_insert(0) += 1);
         let norms = graph.node.iter().filter(|n| n.op_type == "InstanceNormalization");
         let mut normalised: BTreeSet<&str> =
             norms.filter_map(|n| n.input.first()).map(String::as_str).collect();
@@ -208,6 +209,17 @@ mod tests {
         let structure = Structure::of(&graph);
         assert_eq!(structure.scale_of.get("a"), structure.scale_of.get("b"));
         assert_eq!(structure.feeding("t50").len(), 51);
+    }
+
+    #[test]
+    fn layers_have_names_of_their_own() {
+        let mut graph = unet();
+        let named = |node: &NodeProto, name: &str| node.name == name;
+        graph.node.iter_mut().find(|n| named(n, "down1")).unwrap().name = String::new();
+        graph.node.iter_mut().find(|n| named(n, "up0")).unwrap().name = "down1".into();
+        let layers: BTreeSet<String> =
+            Structure::of(&graph).layers.into_iter().map(|l| l.name).collect();
+        assert_eq!(layers.len(), 4, "{layers:?}");
     }
 
     #[test]

@@ -83,8 +83,8 @@ impl Table {
 
     /// # Errors
     /// [`Error::Unwritable`].
-    pub fn write(&self, path: &Path) -> Result<()> {
-        io::write_atomically(path, |w| {
+    pub fn write(&self, file: io::Pending) -> Result<()> {
+        file.fill(|w| {
             serde_json::to_writer(&mut *w, self)?;
             writeln!(w)
         })

@@ -1,6 +1,7 @@
 """What fusing and laying out must not change, checked against onnxruntime; and models that break
 ONNX's rules, which must end in a message."""
 
+import resource
 import subprocess
 
 import numpy as np
@@ -99,6 +100,52 @@ def test_the_mean_of_a_large_image(server, tmp_path):
     np.testing.assert_allclose(found, 0.1, rtol=1e-6)
 
 
+@pytest.mark.parametrize("zero", [0, 7])
+@pytest.mark.parametrize("op", ["", "Relu", "Conv"])
+def test_what_is_not_a_number_is_the_lowest_code(server, tmp_path, op, zero):
+    """As onnxruntime has it, at every level."""
+    net = Net([1, 5, 6, 7, 9], 0)
+    x, name = random_input(net), "x"
+    if op == "Conv":
+        bias = net.constant(np.array([np.nan, 1] * 20, np.float32))
+        weight = int8_weight(net, 40, 5, 3, 3, 3)
+        name = net.add("Conv", [codes(net, "x", 0.05), weight, bias], pads=[1] * 6)
+    else:
+        x[0, :, 2, 3, 4] = np.nan
+        name = net.add(op, ["x"]) if op else "x"
+    # Something that reads int8, so that the convolution writes it.
+    name = net.add("MaxPool", [codes(net, name, 0.05, zero)], kernel_shape=[1, 1, 1])
+    compare(server, tmp_path, net, name, step=0.05, x=x)
+
+
+@pytest.mark.parametrize("name", ["intraop.region.0", "intraop.region..1"])
+@pytest.mark.parametrize("what", ["node", "tensor", "weight"])
+def test_models_may_use_our_names(server, tmp_path, what, name):
+    net = Net([1, 4, 6, 7], 1)
+    conv = net.add("Conv", ["x", net.weight(8, 4, 3, 3)], pads=[1] * 4)
+    product = net.add("Mul", [net.add("Relu", [conv]), net.add("Sigmoid", [conv])])
+    last = net.add("Conv", [product, net.weight(3, 8, 3, 3)])
+    sigmoid, product = net.nodes[2:4]
+    if what == "node":
+        sigmoid.name = name
+    elif what == "tensor":
+        sigmoid.name, sigmoid.output[0], product.input[1] = "", name, name
+    else:
+        net.weights[1].name, net.nodes[4].input[1] = name, name
+    net.save(tmp_path / "net.onnx", last)
+    check(server, tmp_path, random_input(net), own=False)
+
+
+def test_many_groups_of_large_kernels_are_left_to_tract(server, tmp_path):
+    """Ours would fill up each group's channels with zeros: 4 GiB of them."""
+    net = Net([1, 70, 64, 64, 64], 2)
+    net.save(tmp_path / "net.onnx", net.add("Conv", ["x", net.weight(70, 1, 64, 64, 64)], group=70))
+    x = random_input(net)
+    found, own = run(server, tmp_path, x, 1, levels()[-1])
+    np.testing.assert_allclose(found, expected(tmp_path, x), rtol=1e-3, atol=1e-3)
+    assert not own
+
+
 def node(op, weights=(), **attributes):
     def build(net):
         return net.add(op, ["x", *[net.weight(*w) for w in weights]], **attributes)
@@ -120,7 +167,54 @@ def doubled(net):
     return name
 
 
+def on_vector(op, *shapes, **attributes):
+    def build(net):
+        vector = net.add("Squeeze", ["x", net.constant(np.array([0, 2, 3, 4]))])
+        return net.add(op, [vector, *[net.weight(*s) for s in shapes]], **attributes)
+    return build
+
+
+def filled(op, *lists, **attributes):
+    """Something large that is computed before the network runs, or not at all."""
+    def build(net):
+        many = net.add(op, [net.constant(np.array(v)) for v in lists], **attributes)
+        mean = net.add("ReduceMean", [net.add("Cast", [many], to=TensorProto.FLOAT)], keepdims=0)
+        return net.add("Mul", ["x", mean])
+    return build
+
+
+def padded(net):
+    pads = net.constant(np.array([0, 0, 0, 0, 0, 0, 0, 2**20, 2**20, 0]))
+    # Not f32: of those, sizes are known to the part that is ours.
+    cast = net.add("Cast", ["x"], to=TensorProto.INT32)
+    many = net.add("Cast", [net.add("Pad", [cast, pads])], to=TensorProto.FLOAT)
+    return net.add("ReduceMean", [many])
+
+
+def quantised_to(kind):
+    def build(net):
+        scale = net.constant(np.float32(0.05))
+        code = net.add("QuantizeLinear", ["x", scale], output_dtype=kind)
+        return net.add("DequantizeLinear", [code, scale])
+    return build
+
+
+def dequantised_to_half(net):
+    scale, zero = net.constant(np.float32(0.05)), net.constant(np.int8(0))
+    code = net.add("QuantizeLinear", ["x", scale, zero])
+    return net.add("DequantizeLinear", [code, scale, zero], output_dtype=TensorProto.FLOAT16)
+
+
+def branches(net):
+    inner, value = net.add("Relu", ["x"]), helper.make_tensor_value_info
+    branch = lambda op: helper.make_graph(
+        [helper.make_node(op, [inner], [op])], op, [], [value(op, TensorProto.FLOAT, None)])
+    positive = net.add("Greater", [net.add("ReduceMax", ["x"], keepdims=0), net.constant(np.float32(0))])
+    return net.add("If", [positive], then_branch=branch("Neg"), else_branch=branch("Exp"))
+
+
 LARGE = 2**62
+MANY = [2**15, 2**15, 4]
 BROKEN = {
     "no strides": node("Conv", [(3, 3, 2, 2, 2)], strides=[0] * 3, auto_pad="SAME_UPPER"),
     "no pool strides": node("MaxPool", kernel_shape=[2] * 3, strides=[0] * 3, auto_pad="SAME_UPPER"),
@@ -138,6 +232,18 @@ BROKEN = {
     "doubled again and again": doubled,
     "nothing left": node("Conv", [(3, 3, 5, 5, 5)]),
     "a pool of everything": node("MaxPool", kernel_shape=[1, 2, 2**31]),
+    "a vector's channels": on_vector("BatchNormalization", *[(1,)] * 4),
+    "a vector's pool": on_vector("MaxPool", kernel_shape=[1]),
+    "a vector's convolution": on_vector("Conv", (3,)),
+    "copies of a constant": filled("Tile", np.ones((1, 1, 1), np.float32), MANY),
+    "copies of a whole number": filled("Expand", np.ones((1, 1, 1), np.int64), MANY),
+    "zeros": filled("ConstantOfShape", MANY),
+    "numbers up to": filled("Range", 0, 2**31, 1),
+    "a wide border": padded,
+    "codes of 16 bits": quantised_to(TensorProto.INT16),
+    "signed codes": quantised_to(TensorProto.INT8),
+    "half precision": dequantised_to_half,
+    "branches": branches,
 }
 
 
@@ -162,5 +268,7 @@ def refused(server, folder, net, output):
     (folder / "net.onnx").write_bytes(model.SerializeToString())
     np.ones(192, "<f4").tofile(folder / "input")
     command = [server, folder / "net.onnx", folder / "input", "--threads", "1"]
-    result = subprocess.run(command, input="run\nquit\n", capture_output=True, text=True, timeout=60)
+    few = lambda: resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))
+    result = subprocess.run(
+        command, input="run\nquit\n", capture_output=True, text=True, timeout=60, preexec_fn=few)
     assert result.returncode == 1 and "Engine" in result.stderr, result.stderr

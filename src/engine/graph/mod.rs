@@ -5,7 +5,7 @@ mod fuse;
 mod onnx;
 mod translate;
 
-pub use onnx::Constants;
+pub use onnx::{Constants, int};
 pub use translate::Translator;
 
 use crate::engine::kernels::conv::Activation;

@@ -181,6 +181,12 @@ impl<'a> Translator<'a> {
         if transposed && (dilation != [1; 3] || extends || node_has_output_shape(node)) {
             return None;
         }
+        // A group's channels are packed with zeros up to whole vectors.
+        let [rows, columns] =
+            [(output / groups).next_multiple_of(16), (input / groups).next_multiple_of(4)];
+        if !is_possible(&[groups, rows, columns, kernel.iter().product()]) {
+            return None;
+        }
         to.channels = output;
         for axis in 0..3 {
             let n = of.size[axis];

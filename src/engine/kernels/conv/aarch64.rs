@@ -104,6 +104,8 @@ unsafe fn value(sum: int32x4_t, t: &I8Tile, n: usize) -> float32x4_t {
 #[inline(always)]
 unsafe fn store_bytes(v: float32x4_t, to: *mut u8, zero: i32, channels: usize) {
     unsafe {
+        // A conversion makes NaN 0; here it becomes the lowest value, which changes no other.
+        let v = vmaxnmq_f32(v, vdupq_n_f32(-1048576.0));
         let q = vqaddq_s32(vcvtnq_s32_f32(v), vdupq_n_s32(zero));
         let q16 = vqmovn_s32(q);
         let q8 = vqmovn_s16(vcombine_s16(q16, q16));

@@ -94,11 +94,12 @@ fn stored_value(byte: u8) -> i32 {
     if OFFSET == 0 { i32::from(byte as i8) } else { i32::from(byte) }
 }
 
-/// Rounds half to even and saturates; the stored byte.
+/// Rounds half to even and saturates; the stored byte. What is not a number becomes the lowest
+/// one, as in onnxruntime.
 #[inline(always)]
 pub fn quantised(v: f32, zero: i32) -> u8 {
-    // Beyond ±2^20 the last clamp decides anyway.
-    let v = if v.is_nan() { 0.0 } else { v.clamp(-1_048_576.0, 1_048_576.0).round_ties_even() };
+    // Beyond ±2^20 the last clamp decides anyway. Unlike `clamp`, `max` drops NaN.
+    let v = v.max(-1_048_576.0).min(1_048_576.0).round_ties_even();
     // SAFETY: finite and in the range of i32.
     let q = unsafe { v.to_int_unchecked::<i32>() };
     (q + zero).clamp(-128, 127) as i8 as u8 ^ OFFSET

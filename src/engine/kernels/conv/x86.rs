@@ -110,9 +110,10 @@ unsafe fn value8(sum: __m256i, t: &I8Tile, n: usize) -> __m256 {
 #[inline(always)]
 unsafe fn store8(v: __m256, to: *mut u8, zero: i32, channels: usize) {
     unsafe {
-        // Beyond ±2^20 the clamp decides anyway, and the conversion stays in range.
+        // Beyond ±2^20 the clamp decides anyway, and the conversion stays in range. In this order
+        // NaN becomes the lowest value.
         let bound = _mm256_set1_ps(1048576.0);
-        let v = _mm256_max_ps(_mm256_min_ps(v, bound), _mm256_sub_ps(_mm256_setzero_ps(), bound));
+        let v = _mm256_min_ps(_mm256_max_ps(v, _mm256_sub_ps(_mm256_setzero_ps(), bound)), bound);
         let q = _mm256_add_epi32(_mm256_cvtps_epi32(v), _mm256_set1_epi32(zero));
         let q16 = _mm_packs_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
         let q8 = _mm_xor_si128(_mm_packs_epi16(q16, q16), _mm_set1_epi8(OFFSET as i8));
@@ -197,8 +198,9 @@ unsafe fn value16(sum: __m512i, t: &I8Tile, n: usize) -> __m512 {
 #[inline(always)]
 unsafe fn store16(v: __m512, to: *mut u8, zero: i32, channels: usize) {
     unsafe {
+        // As in `store8`.
         let bound = _mm512_set1_ps(1048576.0);
-        let v = _mm512_max_ps(_mm512_min_ps(v, bound), _mm512_sub_ps(_mm512_setzero_ps(), bound));
+        let v = _mm512_min_ps(_mm512_max_ps(v, _mm512_sub_ps(_mm512_setzero_ps(), bound)), bound);
         let q = _mm512_add_epi32(_mm512_cvtps_epi32(v), _mm512_set1_epi32(zero));
         let q = _mm_xor_si128(_mm512_cvtsepi32_epi8(q), _mm_set1_epi8(OFFSET as i8));
         _mm_mask_storeu_epi8(to.cast(), mask16(channels), q);

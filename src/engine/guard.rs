@@ -1,0 +1,197 @@
+//! What tract must not get to see: models that it would compute wrongly, read past the end of a
+//! list for, or allocate without bound for.
+
+use std::collections::HashMap;
+
+use tract_onnx::pb::GraphProto;
+use tract_onnx::tract_hir::infer::{InferenceFact, InferenceModelPatch, InferenceNode};
+use tract_onnx::tract_hir::internal::*;
+use tract_onnx::tract_hir::ops::source::Source;
+use tract_onnx::tract_hir::tract_core::ops::konst::Const;
+
+use super::graph::{LARGEST_IMAGE, int};
+
+/// tract makes a list of a kernel's places.
+const LARGEST_KERNEL: i64 = 1 << 24;
+
+/// Numbers of types in ONNX.
+const FLOAT: i64 = 1;
+const UINT8: i64 = 2;
+
+/// Refuses nodes that ask for a type which nobody here computes in, and tract does not read.
+///
+/// # Errors
+/// For the first such node.
+pub fn check_types(graph: &GraphProto) -> TractResult<()> {
+    for node in &graph.node {
+        let has_zero = node.input.get(2).is_some_and(|name| !name.is_empty());
+        let only = match node.op_type.as_str() {
+            // A zero point has the type.
+            "QuantizeLinear" if !has_zero => UINT8,
+            "DequantizeLinear" => FLOAT,
+            _ => continue,
+        };
+        let found = int(node, "output_dtype").unwrap_or(0);
+        if found != 0 && found != only {
+            bail!(
+                "{} {}: expected output_dtype {only} or a zero point of the type, found {found}",
+                node.op_type,
+                node.name
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Refuses nodes that tract computes wrongly or never ends with.
+///
+/// # Errors
+/// For the first such node.
+pub fn check_nodes(graph: &GraphProto) -> TractResult<()> {
+    for node in &graph.node {
+        // What a subgraph takes from around it is not among its node's inputs.
+        if node.attribute.iter().any(|a| a.g.is_some() || !a.graphs.is_empty()) {
+            let advice = "export the model without control flow";
+            bail!("{} {}: expected no node with a subgraph; {advice}", node.op_type, node.name);
+        }
+        let kernel = node.attribute.iter().find(|a| a.name == "kernel_shape");
+        let taps = kernel.map_or(0, |k| k.ints.iter().fold(1i64, |n, s| n.saturating_mul(*s)));
+        if taps > LARGEST_KERNEL {
+            bail!("{}: expected a kernel of at most {LARGEST_KERNEL} places", node.name);
+        }
+    }
+    Ok(())
+}
+
+/// Makes every operation of the model check what tract infers of it.
+pub fn guard(model: &mut InferenceModel) {
+    for node in model.nodes_mut() {
+        if !node.op_is::<Source>() && !node.op_is::<Const>() {
+            node.op = Box::new(Guarded(node.op.clone()));
+        }
+    }
+}
+
+/// Refuses a model that is about to run with a tensor that is too large, or whose size is not
+/// known before it runs.
+///
+/// # Errors
+/// For the first such tensor.
+pub fn check_sizes(model: &TypedModel) -> TractResult<()> {
+    for node in model.nodes() {
+        for output in &node.outputs {
+            let shape = output.fact.shape.as_concrete();
+            let shape = shape.with_context(|| {
+                format!("{}: expected a shape that depends on no value", node.name)
+            })?;
+            check_size(shape).with_context(|| node.name.clone())?;
+        }
+    }
+    Ok(())
+}
+
+fn check_size(shape: &[usize]) -> TractResult<()> {
+    let values = shape.iter().try_fold(1usize, |n, side| n.checked_mul(*side));
+    // A side of 0 hides an overflow before it; such a tensor has no values.
+    if shape.contains(&0) || values.is_some_and(|n| n <= LARGEST_IMAGE) {
+        return Ok(());
+    }
+    bail!("expected at most {LARGEST_IMAGE} values, found {shape:?}")
+}
+
+/// tract's operations that read a shape's channels before they ask for its rank: of fewer than
+/// two axes they read past its end.
+const CHANNELLED: [&str; 5] = ["BatchNorm", "ConvHir", "MaxPool", "OnnxMaxPoolIndices", "SumPool"];
+
+/// An operation of tract's whose shapes are checked as soon as they are known: tract computes
+/// operations of constants while it infers.
+#[derive(Debug, Clone)]
+struct Guarded(Box<dyn InferenceOp>);
+
+impl PartialEq for Guarded {
+    fn eq(&self, _: &Self) -> bool {
+        false
+    }
+}
+
+impl Eq for Guarded {}
+
+impl Op for Guarded {
+    fn name(&self) -> StaticName {
+        self.0.name()
+    }
+
+    not_a_typed_op!();
+}
+
+impl EvalOp for Guarded {
+    fn eval(&self, context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        self.0.eval(context, inputs)
+    }
+
+    fn eval_out_of_plan(&self, inputs: TVec<TValue>) -> TractResult<Option<TVec<TValue>>> {
+        self.0.eval_out_of_plan(inputs)
+    }
+
+    fn state(&self, context: &EvalContext) -> TractResult<Option<Box<dyn OpState>>> {
+        self.0.state(context)
+    }
+}
+
+impl InferenceOp for Guarded {
+    fn infer_facts(
+        &mut self,
+        inputs: TVec<&InferenceFact>,
+        outputs: TVec<&InferenceFact>,
+        observed: TVec<&InferenceFact>,
+    ) -> TractResult<(TVec<InferenceFact>, TVec<InferenceFact>, TVec<InferenceFact>)> {
+        let name = self.0.name();
+        if CHANNELLED.contains(&&*name) {
+            // The image, and what has its rank.
+            let images = if name == "ConvHir" { 2 } else { 1 };
+            for fact in inputs.iter().take(images).copied().chain(outputs.iter().copied()) {
+                let rank = fact.shape.rank().concretize();
+                ensure!(rank.is_none_or(|n| n >= 2), "expected 2 axes or more, found {fact:?}");
+            }
+        }
+        let found = self.0.infer_facts(inputs, outputs, observed)?;
+        for fact in &found.1 {
+            let shape = fact.shape.concretize().unwrap_or_default();
+            let shape: Option<Vec<usize>> = shape.iter().map(|d| d.to_usize().ok()).collect();
+            check_size(&shape.unwrap_or_default())?;
+        }
+        Ok(found)
+    }
+
+    fn observe_outlets(
+        &self,
+        model: &InferenceModel,
+        node: &InferenceNode,
+    ) -> TractResult<Vec<OutletId>> {
+        self.0.observe_outlets(model, node)
+    }
+
+    fn incorporate(
+        &self,
+        model: &InferenceModel,
+        node: &InferenceNode,
+    ) -> TractResult<Option<InferenceModelPatch>> {
+        self.0.incorporate(model, node)
+    }
+
+    fn nboutputs(&self) -> TractResult<usize> {
+        self.0.nboutputs()
+    }
+
+    as_op!();
+
+    fn to_typed(
+        &self,
+        source: &InferenceModel,
+        node: &InferenceNode,
+        target: &mut TypedModel,
+        mapping: &HashMap<OutletId, OutletId>,
+    ) -> TractResult<TVec<OutletId>> {
+        self.0.to_typed(source, node, target, mapping)
+    }
+}
