@@ -148,11 +148,14 @@ fn an_error_is_a_share() {
 #[test]
 fn a_table_that_cannot_be_written_is_said_before_the_work() {
     let folder = tempfile::tempdir().unwrap();
-    for out in [folder.path().to_owned(), folder.path().join("missing/table.json")] {
+    let missing = folder.path().join("missing/table.json");
+    for (out, reason) in
+        [(folder.path(), "not a regular file"), (&missing, "its folder does not exist")]
+    {
         let mut command = intraop();
         // More work than any test waits for.
-        command.args(["calibrate", "--model", MODEL, "--phantoms", "1000", "--out"]).arg(&out);
-        fails(&command.output().unwrap(), 2, &["cannot be written", "--out"]);
+        command.args(["calibrate", "--model", MODEL, "--phantoms", "1000", "--out"]).arg(out);
+        fails(&command.output().unwrap(), 2, &["cannot be written", reason, "--out"]);
     }
     assert_eq!(files(folder.path()), [""; 0]);
 }

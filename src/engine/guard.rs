@@ -8,6 +8,7 @@ use tract_onnx::tract_hir::infer::{InferenceFact, InferenceModelPatch, Inference
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::ops::source::Source;
 use tract_onnx::tract_hir::tract_core::ops::konst::Const;
+use tract_onnx::tract_hir::tract_core::optim::CONST_FOLD_MEM_BUDGET;
 
 use super::graph::{LARGEST_IMAGE, int};
 
@@ -25,19 +26,14 @@ const UINT8: i64 = 2;
 pub fn check_types(graph: &GraphProto) -> TractResult<()> {
     for node in &graph.node {
         let has_zero = node.input.get(2).is_some_and(|name| !name.is_empty());
-        let only = match node.op_type.as_str() {
-            // A zero point has the type.
-            "QuantizeLinear" if !has_zero => UINT8,
-            "DequantizeLinear" => FLOAT,
+        let (only, expected) = match node.op_type.as_str() {
+            "QuantizeLinear" if !has_zero => (UINT8, "UINT8, or a zero point of another type"),
+            "DequantizeLinear" => (FLOAT, "FLOAT"),
             _ => continue,
         };
         let found = int(node, "output_dtype").unwrap_or(0);
         if found != 0 && found != only {
-            bail!(
-                "{} {}: expected output_dtype {only} or a zero point of the type, found {found}",
-                node.op_type,
-                node.name
-            );
+            bail!("{}: output_dtype: expected {expected}, found type {found}", node.name);
         }
     }
     Ok(())
@@ -67,7 +63,7 @@ pub fn check_nodes(graph: &GraphProto) -> TractResult<()> {
 pub fn guard(model: &mut InferenceModel) {
     for node in model.nodes_mut() {
         if !node.op_is::<Source>() && !node.op_is::<Const>() {
-            node.op = Box::new(Guarded(node.op.clone()));
+            node.op = Box::new(Guarded { op: node.op.clone(), large: false });
         }
     }
 }
@@ -90,13 +86,13 @@ pub fn check_sizes(model: &TypedModel) -> TractResult<()> {
     Ok(())
 }
 
-fn check_size(shape: &[usize]) -> TractResult<()> {
+/// The number of values, if it is not too large.
+fn check_size(shape: &[usize]) -> TractResult<usize> {
+    // A side of 0 hides an overflow before it.
     let values = shape.iter().try_fold(1usize, |n, side| n.checked_mul(*side));
-    // A side of 0 hides an overflow before it; such a tensor has no values.
-    if shape.contains(&0) || values.is_some_and(|n| n <= LARGEST_IMAGE) {
-        return Ok(());
-    }
-    bail!("expected at most {LARGEST_IMAGE} values, found {shape:?}")
+    let values = if shape.contains(&0) { Some(0) } else { values };
+    let values = values.filter(|n| *n <= LARGEST_IMAGE);
+    values.with_context(|| format!("expected at most {LARGEST_IMAGE} values, found {shape:?}"))
 }
 
 /// tract's operations that read a shape's channels before they ask for its rank: of fewer than
@@ -106,7 +102,11 @@ const CHANNELLED: [&str; 5] = ["BatchNorm", "ConvHir", "MaxPool", "OnnxMaxPoolIn
 /// An operation of tract's whose shapes are checked as soon as they are known: tract computes
 /// operations of constants while it infers.
 #[derive(Debug, Clone)]
-struct Guarded(Box<dyn InferenceOp>);
+struct Guarded {
+    op: Box<dyn InferenceOp>,
+    /// Is its result more than tract would keep? Then it is not computed to be thrown away.
+    large: bool,
+}
 
 impl PartialEq for Guarded {
     fn eq(&self, _: &Self) -> bool {
@@ -118,7 +118,7 @@ impl Eq for Guarded {}
 
 impl Op for Guarded {
     fn name(&self) -> StaticName {
-        self.0.name()
+        self.op.name()
     }
 
     not_a_typed_op!();
@@ -126,15 +126,15 @@ impl Op for Guarded {
 
 impl EvalOp for Guarded {
     fn eval(&self, context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        self.0.eval(context, inputs)
+        self.op.eval(context, inputs)
     }
 
     fn eval_out_of_plan(&self, inputs: TVec<TValue>) -> TractResult<Option<TVec<TValue>>> {
-        self.0.eval_out_of_plan(inputs)
+        if self.large { Ok(None) } else { self.op.eval_out_of_plan(inputs) }
     }
 
     fn state(&self, context: &EvalContext) -> TractResult<Option<Box<dyn OpState>>> {
-        self.0.state(context)
+        self.op.state(context)
     }
 }
 
@@ -145,7 +145,7 @@ impl InferenceOp for Guarded {
         outputs: TVec<&InferenceFact>,
         observed: TVec<&InferenceFact>,
     ) -> TractResult<(TVec<InferenceFact>, TVec<InferenceFact>, TVec<InferenceFact>)> {
-        let name = self.0.name();
+        let name = self.op.name();
         if CHANNELLED.contains(&&*name) {
             // The image, and what has its rank.
             let images = if name == "ConvHir" { 2 } else { 1 };
@@ -154,11 +154,12 @@ impl InferenceOp for Guarded {
                 ensure!(rank.is_none_or(|n| n >= 2), "expected 2 axes or more, found {fact:?}");
             }
         }
-        let found = self.0.infer_facts(inputs, outputs, observed)?;
+        let found = self.op.infer_facts(inputs, outputs, observed)?;
         for fact in &found.1 {
             let shape = fact.shape.concretize().unwrap_or_default();
             let shape: Option<Vec<usize>> = shape.iter().map(|d| d.to_usize().ok()).collect();
-            check_size(&shape.unwrap_or_default())?;
+            let values = check_size(&shape.unwrap_or_default())?;
+            self.large |= values as u64 > CONST_FOLD_MEM_BUDGET;
         }
         Ok(found)
     }
@@ -168,7 +169,7 @@ impl InferenceOp for Guarded {
         model: &InferenceModel,
         node: &InferenceNode,
     ) -> TractResult<Vec<OutletId>> {
-        self.0.observe_outlets(model, node)
+        self.op.observe_outlets(model, node)
     }
 
     fn incorporate(
@@ -176,11 +177,11 @@ impl InferenceOp for Guarded {
         model: &InferenceModel,
         node: &InferenceNode,
     ) -> TractResult<Option<InferenceModelPatch>> {
-        self.0.incorporate(model, node)
+        self.op.incorporate(model, node)
     }
 
     fn nboutputs(&self) -> TractResult<usize> {
-        self.0.nboutputs()
+        self.op.nboutputs()
     }
 
     as_op!();
@@ -192,6 +193,6 @@ impl InferenceOp for Guarded {
         target: &mut TypedModel,
         mapping: &HashMap<OutletId, OutletId>,
     ) -> TractResult<TVec<OutletId>> {
-        self.0.to_typed(source, node, target, mapping)
+        self.op.to_typed(source, node, target, mapping)
     }
 }

@@ -35,7 +35,13 @@ impl Pending {
             // As any new file: what the umask allows. A temporary file is private otherwise.
             builder.permissions(std::fs::Permissions::from_mode(0o666));
         }
-        let file = builder.tempfile_in(folder).map_err(unwritable)?;
+        // The error would name the temporary file.
+        let file = builder.tempfile_in(folder).map_err(|e| match e.kind() {
+            kind @ io::ErrorKind::NotFound => {
+                unwritable(io::Error::new(kind, "its folder does not exist"))
+            }
+            kind => unwritable(kind.into()),
+        })?;
         Ok(Pending { path: path.to_owned(), file: BufWriter::with_capacity(1 << 16, file) })
     }
 
