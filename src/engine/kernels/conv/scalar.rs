@@ -96,9 +96,10 @@ fn stored_value(byte: u8) -> i32 {
 
 /// Rounds half to even and saturates; the stored byte. What is not a number becomes the lowest
 /// one, as in onnxruntime.
+#[allow(clippy::manual_clamp, reason = "unlike `clamp`, `max` drops NaN")]
 #[inline(always)]
 pub fn quantised(v: f32, zero: i32) -> u8 {
-    // Beyond ±2^20 the last clamp decides anyway. Unlike `clamp`, `max` drops NaN.
+    // Beyond ±2^20 the last clamp decides anyway.
     let v = v.max(-1_048_576.0).min(1_048_576.0).round_ties_even();
     // SAFETY: finite and in the range of i32.
     let q = unsafe { v.to_int_unchecked::<i32>() };
