@@ -132,18 +132,25 @@ def scaling(result, threads):
     )
 
 
+def agrees(row):
+    """Pipelines have no difference: they proved themselves before they began."""
+    return row.get("difference", 0) <= row.get("accepted", 0)
+
+
 def agreement(result):
     names, rows = engines(result), []
     for name, net in result["nets"].items():
         line = [name]
         for engine in names:
             same = [row for row in net["rows"] if row["engine"] == engine]
-            wrong = "" if all(row["agrees"] for row in same) else " WRONG"
-            line.append(f"{max(row['difference'] for row in same):.1e}{wrong}")
+            accepted = f" of {same[0]['accepted']:.1e}" if engine == "intraop-int8" else ""
+            wrong = "" if all(map(agrees, same)) else " WRONG"
+            line.append(f"{max(row['difference'] for row in same):.1e}{accepted}{wrong}")
         rows.append(line)
     title = (
         "### Agreement\n\nRMS of the difference ÷ RMS of what onnxruntime computes in f32 (for "
-        "intraop-int8: from the same QDQ file).\n\n"
+        "intraop-int8: from the same QDQ file, of 2 % or, if more, what onnxruntime itself makes of "
+        "an input that is a millionth larger).\n\n"
     )
     return title + table(["network", *names], rows)
 
