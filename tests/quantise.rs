@@ -31,11 +31,13 @@ fn a_package_is_calibrated_and_quantised() {
     let folder = tempfile::tempdir().unwrap();
     let table = folder.path().join("table.json");
     let mut command = intraop();
-    command.args(["calibrate", "--model", MODEL, "--phantoms", "2", "--out"]).arg(&table);
+    command.args(["calibrate", "--model", MODEL, "--phantoms", "2", "--trials", "1", "--out"]);
+    command.arg(&table);
     let said = ok(&command.output().unwrap());
     assert!(said.contains("flow1") && said.contains("2 pairs"), "{said}");
     let content = json(&table);
     assert_eq!((&content["cases"], &content["model"]), (&2.into(), &"demo-f32".into()));
+    assert_eq!(content["trials"], 1);
     let sums =
         |v: &serde_json::Value| v.as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).sum();
     let input = &content["graphs"]["flow1"]["histograms"]["pair"];

@@ -15,10 +15,13 @@ from onnxruntime.quantization import (
     CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static)
 
 import nets
+import package
 
 HERE = Path(__file__).parent
 CALIBRATION_SEEDS = range(1, 9)
 INPUT_SEED = 0
+# A few roundings of f32: what two right engines may differ by before they round to codes.
+NUDGE = 1e-6
 # What onnxruntime quantises; instance norm has no int8 version in either engine.
 OPERATORS = ["Conv", "ConvTranspose", "Concat", "Resize", "Relu", "LeakyRelu"]
 
@@ -54,20 +57,31 @@ def nncf_int8(source, target, pairs):
     openvino.save_model(model, target, compress_to_fp16=False)
 
 
+def digest(*files):
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+
+
 def folder():
-    recipe = b"".join(
-        (HERE / name).read_bytes() for name in ("nets.py", "models.py", "requirements.txt"))
-    return HERE / ".models" / hashlib.sha256(recipe).hexdigest()[:12]
+    recipe = ("nets.py", "models.py", "requirements.txt")
+    return HERE / ".models" / digest(*(HERE / name for name in recipe))
 
 
-def prepare(name, kinds):
-    """Paths of the wanted kinds ("f32", "s8", "u8", "nncf"), of "input", and of what onnxruntime
-    computes for it, "reference" (f32) and "s8-reference"."""
-    folder().mkdir(parents=True, exist_ok=True)
+def own_folder():
+    """Of what intraop's quantiser makes: it changes more often than the peers' do."""
+    quantiser = sorted((HERE / "../../src/quantise").glob("*.rs"))
+    return folder() / f"intraop-{digest(HERE / 'package.py', *quantiser)}"
+
+
+def prepare(name, kinds, binaries):
+    """Paths of the wanted kinds ("f32", "own", "s8", "u8", "nncf"), of "input", of what onnxruntime
+    computes for it, "reference" (f32) and "own-reference" (from intraop's int8 file), and of
+    "own-nudged", the latter for an input that is a millionth larger."""
+    own_folder().mkdir(parents=True, exist_ok=True)
     endings = {"f32": "onnx", "s8": "s8.onnx", "u8": "u8.onnx", "nncf": "nncf.xml",
-               "input": "input.f32", "reference": "reference.f32",
-               "s8-reference": "s8-reference.f32"}
+               "input": "input.f32", "reference": "reference.f32"}
+    own = {"own": "onnx", "own-reference": "reference.f32", "own-nudged": "nudged.f32"}
     paths = {kind: str(folder() / f"{name}.{ending}") for kind, ending in endings.items()}
+    paths |= {kind: str(own_folder() / f"{name}.{ending}") for kind, ending in own.items()}
     size = nets.NETS[name][1]
 
     if not Path(paths["reference"]).exists():
@@ -76,26 +90,28 @@ def prepare(name, kinds):
         answer(paths["f32"], paths["input"], paths["reference"])
 
     quantisers = {
+        "own": lambda *files: package.network(binaries, *files),
         "s8": lambda *files: qdq(*files, signed=True),
         "u8": lambda *files: qdq(*files, signed=False),
         "nncf": nncf_int8,
     }
-    missing = [kind for kind in kinds if kind in quantisers and not Path(paths[kind]).exists()]
+    missing = [kind for kind in quantisers if kind in kinds and not Path(paths[kind]).exists()]
     if missing:
         pairs = [nets.phantom(size, seed) for seed in CALIBRATION_SEEDS]
     for kind in missing:
         print(f"{name}: quantising ({kind})", flush=True)
         quantisers[kind](paths["f32"], paths[kind], pairs)
-    if "s8" in missing:
-        answer(paths["s8"], paths["input"], paths["s8-reference"])
+    if "own" in missing:
+        answer(paths["own"], paths["input"], paths["own-reference"])
+        answer(paths["own"], paths["input"], paths["own-nudged"], 1 + NUDGE)
     return paths
 
 
-def answer(model, source, target):
-    """Writes what onnxruntime computes."""
+def answer(model, source, target, factor=1):
+    """Writes what onnxruntime computes for an input times a factor."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     pair = np.fromfile(source, np.float32).reshape(session.get_inputs()[0].shape)
-    session.run(None, {"pair": pair})[0].tofile(target)
+    session.run(None, {"pair": pair * np.float32(factor)})[0].tofile(target)
 
 
 def difference(output, reference):

@@ -1,20 +1,22 @@
-"""A registration package of the size of the bars, 128 x 128 x 128: the light affine stage of LDR's
-released code and three students of its text, in f32 and in int8.
+"""Packages in f32 and, by `intraop calibrate` and `intraop quantize`, in int8: a whole registration,
+and single networks, which intraop quantises as the only stage of one.
 
-Weights are random, as everywhere here. The last layers are scaled, so that the stages move the
-image by a few voxels, less with every stage, as trained ones do.
+The registration has the size of the bars, 128 x 128 x 128: the light affine stage of LDR's released
+code and three students of its text. Weights are random, as everywhere here. The last layers are
+scaled, so that the stages move the image by a few voxels, less with every stage, as trained ones do.
 """
 
 import hashlib
 import json
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from onnx import numpy_helper
 
-import models
 import nets
 
 SIZE = (128, 128, 128)
@@ -74,10 +76,14 @@ initial = "centres"
 
 [[preprocess]]
 op = "normalise"
-method = "percentile"
-low = 1.0
-high = 99.0
+{normalise}
 """
+
+PERCENTILES = """method = "percentile"
+low = 1.0
+high = 99.0"""
+# Leaves the phantoms of nets.py as they are.
+MIN_MAX = 'method = "min_max"'
 
 GRAPH = """
 [[graphs]]
@@ -108,6 +114,14 @@ channel_def = ["x", "y", "z"]
 units = "voxels"
 """,
 }
+
+# The first voxel is that of the grid's orientation, RAS, too.
+IMAGE = """NDims = 3
+DimSize = {size}
+TransformMatrix = -1 0 0 0 -1 0 0 0 1
+ElementType = MET_FLOAT
+ElementDataFile = LOCAL
+"""
 
 
 def session(model):
@@ -140,45 +154,75 @@ def sha256(bytes):
     return hashlib.sha256(bytes).hexdigest()
 
 
-def write(folder, graphs, outputs):
+def write(folder, graphs, outputs, size, normalise):
+    """A package of graphs by name: (kind of head, bytes)."""
     case = {"phantom_seed": GOLDEN_SEED, "engine": f"onnxruntime {onnxruntime.__version__}",
             "tolerance": 5e-4, "outputs": {name: golden(v) for name, v in outputs.items()}}
     case = json.dumps(case).encode()
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "golden.json").write_bytes(case)
-    manifest = HEAD.format(name=folder.name, golden=sha256(case))
-    for name, bytes in graphs.items():
-        kind = GRAPHS[name][1]
+    manifest = HEAD.format(name=folder.name, golden=sha256(case), normalise=normalise)
+    for name, (kind, bytes) in graphs.items():
         (folder / f"{name}.onnx").write_bytes(bytes)
-        manifest += GRAPH.format(name=name, sha256=sha256(bytes), size=list(SIZE), kind=kind,
-                                 shape=SHAPES[kind].format(size=list(SIZE)))
+        manifest += GRAPH.format(name=name, sha256=sha256(bytes), size=list(size), kind=kind,
+                                 shape=SHAPES[kind].format(size=list(size)))
     (folder / "package.toml").write_text(manifest)
 
 
-def prepare(binaries):
-    """Folders of "f32" and "int8", the packages, and of "phantoms", a pair as files."""
-    recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
-    folder = models.folder() / f"pipeline-{recipe}"
+def golden_pair(binaries, folder, size, normalise):
+    """The golden case's input, and a pair as files in "phantoms", by a package's grid alone."""
+    grid, phantoms = folder / "grid", folder / "phantoms"
+    phantoms.mkdir(parents=True, exist_ok=True)
+    write(grid, {"net": ("displacement", b"")}, {}, size, normalise)
+    subprocess.run([binaries / "pipeline_server", grid, "--phantoms", phantoms], check=True)
+    return np.fromfile(phantoms / "golden.f32", np.float32).reshape(1, 2, *size)
+
+
+def quantise(binaries, folder, calibrate, quantize=()):
+    """From the package "f32" in a folder to "int8" beside it."""
+    intraop, table = binaries.parent / "intraop", folder / "table.json"
+    model = ["--model", folder / "f32"]
+    subprocess.run([intraop, "calibrate", *model, *calibrate, "--out", table], check=True)
+    subprocess.run([intraop, "quantize", *model, "--calibration", table, *quantize,
+                    "--out", folder / "int8"], check=True)
+
+
+def network(binaries, source, target, pairs):
+    """One network's int8 file, all layers of it in int8, by intraop's quantiser. Its output passes
+    for a displacement, whatever it is: nothing here depends on what it means."""
+    size = pairs[0].shape[2:]
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        pair, model = golden_pair(binaries, folder, size, MIN_MAX), Path(source).read_bytes()
+        output = session(model).run(None, {"pair": pair})[0]
+        write(folder / "f32", {"net": ("displacement", model)}, {"net": output}, size, MIN_MAX)
+        rows = ["fixed,moving"]
+        for number, images in enumerate(pairs):
+            files = [f"{number}{side}.mha" for side in ("fixed", "moving")]
+            for file, image in zip(files, images[0]):
+                header = IMAGE.format(size="{2} {1} {0}".format(*size))
+                (folder / file).write_bytes(header.encode() + image.tobytes())
+            rows.append(",".join(files))
+        (folder / "cases.csv").write_text("\n".join(rows))
+        # The errors of single layers choose which stay f32; none does here.
+        quantise(binaries, folder, ["--cases", folder / "cases.csv", "--trials", "1"],
+                 ["--error", "inf"])
+        shutil.copy(folder / "int8" / "net.onnx", target)
+
+
+def prepare(binaries, folder):
+    """Folders of "f32" and "int8", the packages of the registration, and of "phantoms", a pair as
+    files."""
+    folder = folder / "pipeline"
     paths = {kind: folder / kind for kind in ("f32", "int8", "phantoms")}
     if (paths["int8"] / "package.toml").exists():
         return paths
     print("pipeline: making the package", flush=True)
-    for kind in ("f32", "phantoms"):
-        paths[kind].mkdir(parents=True, exist_ok=True)
-
-    # The golden pair comes from the phantoms of a package, which need only its grid.
-    write(paths["f32"], {"flow1": b""}, {})
-    subprocess.run([binaries / "pipeline_server", paths["f32"], "--phantoms", paths["phantoms"]],
-                   check=True)
-    pair = np.fromfile(paths["phantoms"] / "golden.f32", np.float32).reshape(1, 2, *SIZE)
+    pair = golden_pair(binaries, folder, SIZE, PERCENTILES)
     graphs, outputs = {}, {}
-    for name, (network, _, largest) in GRAPHS.items():
-        graphs[name], outputs[name] = scaled(*network(SIZE), pair, largest)
-    write(paths["f32"], graphs, outputs)
-
-    intraop = binaries.parent / "intraop"
-    model, table = ["--model", paths["f32"]], folder / "table.json"
-    subprocess.run([intraop, "calibrate", *model, "--phantoms", str(CALIBRATION_PHANTOMS),
-                    "--out", table], check=True)
-    subprocess.run([intraop, "quantize", *model, "--calibration", table, "--out", paths["int8"]],
-                   check=True)
+    for name, (build, kind, largest) in GRAPHS.items():
+        bytes, outputs[name] = scaled(*build(SIZE), pair, largest)
+        graphs[name] = (kind, bytes)
+    write(paths["f32"], graphs, outputs, SIZE, PERCENTILES)
+    quantise(binaries, folder, ["--phantoms", str(CALIBRATION_PHANTOMS)])
     return paths

@@ -25,6 +25,10 @@ pub(super) struct Calibrate {
     /// Instead of --cases: N phantom pairs, of the seeds that the trainer trains on
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     phantoms: Option<u16>,
+    /// Measure what int8 does to each layer on the first N pairs only, which takes most of the time
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    trials: u16,
     /// The table to write, JSON
     #[arg(long, value_name = "TABLE.json")]
     out: PathBuf,
@@ -46,8 +50,9 @@ impl Calibrate {
         let file = io::Pending::create(&self.out)?;
         let session = self.run.session(&self.model, &mut Watch::new())?;
         let mut bar = Bar::new();
+        let trials = usize::from(self.trials);
         let table = match self.phantoms {
-            None => quantise::calibrate(&session, rows.iter().map(read), &mut bar)?,
+            None => quantise::calibrate(&session, rows.iter().map(read), trials, &mut bar)?,
             Some(count) => {
                 let (grid, size) = session.package().grid()?;
                 let geometry = Geometry::new(size, grid.spacing_mm);
@@ -56,7 +61,7 @@ impl Calibrate {
                     let pair = phantom::pair(FIRST_SEED + u64::from(i), &options);
                     Ok([pair.fixed, pair.moving])
                 });
-                quantise::calibrate(&session, pairs, &mut bar)?
+                quantise::calibrate(&session, pairs, trials, &mut bar)?
             }
         };
         check_interrupt()?;

@@ -17,11 +17,11 @@ use crate::probe::{Probe, Stage};
 use crate::registration::{Options, register};
 use crate::{Error, Result};
 
-/// The errors are measured on the first cases; their inputs are kept in memory for it.
-const TRIALS: usize = 4;
-
 /// Registers the pairs (fixed, moving) and gives the statistics of every stage's activations, with
 /// the errors that each kind of range causes, layer by layer.
+///
+/// The errors are measured on the first `trials` pairs (at least one): their inputs are kept in
+/// memory, and every graph runs on each 4 · (1 + its layers) times.
 ///
 /// # Errors
 /// [`Error::Option`] for a package that is not f32 or without pairs; those of the pairs, of
@@ -29,6 +29,7 @@ const TRIALS: usize = 4;
 pub fn calibrate(
     session: &Session,
     pairs: impl ExactSizeIterator<Item = Result<[Volume; 2]>>,
+    trials: usize,
     probe: &mut dyn Probe,
 ) -> Result<Table> {
     let manifest = &session.package().manifest;
@@ -39,7 +40,7 @@ pub fn calibrate(
         return Err(Error::Option { option: "calibration".into(), expected, found });
     }
     let cases = pairs.len();
-    let trials = cases.min(TRIALS);
+    let trials = trials.clamp(1, cases);
     let mut first = vec![Vec::new(); manifest.graphs.len()];
     let mut graphs = Vec::new();
     for (case, pair) in pairs.enumerate() {

@@ -140,6 +140,47 @@ def test_what_is_not_ours_runs_in_tract(server, tmp_path):
     check(server, tmp_path, x, own=False)
 
 
+@pytest.mark.parametrize("op", ["Conv", "ConvTranspose"])
+def test_a_quantised_layer_rounds_what_real_numbers_give(server, tmp_path, op):
+    """Against exact arithmetic: a code may be the other one only where f32 cannot tell on which side
+    of a tie the value lies. Where whole networks differ more from onnxruntime, their later layers
+    have spread such steps."""
+    net = Net([1, 12, 9, 10, 11], 7)
+    shape, axis = ((24, 12, 3, 3, 3), 0) if op == "Conv" else ((12, 24, 4, 4, 4), 1)
+    codes = net.rng.integers(-127, 128, net.shape)
+    weight = net.rng.integers(-127, 128, shape)
+    bias = net.rng.integers(-100_000, 100_000, 24)
+    x_scale, y_scale = np.float32(0.013), np.float32(0.1)
+    scales = net.rng.uniform(0.002, 0.01, 24).astype(np.float32)
+
+    # Sums of codes stay below 2^24, so f32 adds them exactly.
+    layer = dict(pads=[1] * 6, strides=[2] * 3, kernel_shape=shape[2:])
+    whole = net.add(op, ["x", net.constant(weight.astype(np.float32))], **layer)
+    net.save(tmp_path / "net.onnx", whole)
+    sums = expected(tmp_path, codes.astype(np.float32)).astype(np.float64).reshape(24, -1)
+    steps = (sums + bias[:, None]) * (np.float64(x_scale) * scales / y_scale)[:, None]
+    wanted = np.clip(np.rint(steps), -128, 127)
+
+    net.nodes, net.weights = [], []
+    zero, zeros = net.constant(np.int8(0)), net.constant(np.zeros(24, np.int8))
+    x = [net.constant(x_scale), zero]
+    name = net.add("DequantizeLinear", [net.add("QuantizeLinear", ["x", *x]), *x])
+    weight = [net.constant(weight.astype(np.int8)), net.constant(scales), zeros]
+    bias = [net.constant(bias.astype(np.int32)), net.constant(x_scale * scales)]
+    name = net.add(op, [name, net.add("DequantizeLinear", weight, axis=axis),
+                        net.add("DequantizeLinear", bias, axis=0)], **layer)
+    y = [net.constant(y_scale), zero]
+    name = net.add("DequantizeLinear", [net.add("QuantizeLinear", [name, *y]), *y])
+    net.save(tmp_path / "net.onnx", name)
+    tie = np.abs(np.abs(steps - np.rint(steps)) - 0.5) < 1e-5
+    for simd in levels():
+        found, own = run(server, tmp_path, codes * x_scale, 1, simd)
+        found = np.rint(found / y_scale).reshape(wanted.shape)
+        assert own
+        assert np.array_equal(found[~tie], wanted[~tie])
+        assert np.abs(found - wanted).max() <= 1
+
+
 class Samples(CalibrationDataReader):
     def __init__(self, samples):
         self.samples = iter(samples)
