@@ -6,12 +6,12 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::target::{Planes, ROW, Target, Values};
 use super::{CHANNELS, GROUPS, Planar, SPAN, Strip, Table, Tile};
 use crate::engine::Simd;
-use crate::engine::graph::{Conv, Quant, Weights};
+use crate::engine::graph::{Conv, Weights};
 use crate::engine::kernels::blocks::{Block, blocks};
 use crate::engine::kernels::conv::{Activation, OFFSET_VALUE, Taps, axis, prefetch, reach};
-use crate::engine::kernels::rows::quantize_row;
 use crate::engine::kernels::{Image, Memory};
 
 /// The most bytes of a planar input row; longer rows are computed in parts.
@@ -19,20 +19,6 @@ const ROW_BYTES: usize = 16 << 10;
 
 /// Values of a cache line.
 const LINE: usize = 16;
-
-/// The most values of a tile's output: of channels, phases, vectors and lanes.
-const TILE: usize = CHANNELS * 2 * 4 * 16;
-
-/// Where the results go.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Target {
-    Image(Image),
-    /// An output of the graph, one plane per channel; z, y, x.
-    Output {
-        number: usize,
-        size: [usize; 3],
-    },
-}
 
 /// A convolution to at most [`CHANNELS`] channels, ready to run.
 pub struct PlanarLayer {
@@ -89,13 +75,6 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// Planes of the graph's outputs that rows of different tasks share.
-#[derive(Clone, Copy)]
-struct Planes(*mut f32);
-// SAFETY: every task writes rows of its own.
-unsafe impl Send for Planes {}
-unsafe impl Sync for Planes {}
-
 /// Positions `x` of all rows of a block, and how their planar input rows lie in the scratch.
 struct Part {
     x: Range<usize>,
@@ -129,7 +108,7 @@ impl PlanarLayer {
             to,
             size,
             channels: conv.bias.len(),
-            activation: activation.in_units_of(quant(to)),
+            activation: activation.in_units_of(to.quant()),
             simd,
             planar: Planar::new(simd),
             exists: [0, 1, 2].map(|a| -(before[a] as isize)..(from.size[a] + after[a]) as isize),
@@ -234,7 +213,7 @@ impl PlanarLayer {
     }
 
     fn table(&self, conv: &Conv, starts: [i32; CHANNELS]) -> [Table; CHANNELS] {
-        let unit = quant(self.to).map_or(1.0, |q| 1.0 / q.scale);
+        let unit = self.to.quant().map_or(1.0, |q| 1.0 / q.scale);
         let mut tables = [Table::default(); CHANNELS];
         for (c, table) in tables.iter_mut().enumerate().take(self.channels) {
             let (input, scale) = match (&conv.weights, self.from.quant) {
@@ -443,63 +422,16 @@ impl PlanarLayer {
                     unsafe { tiles[kernel](&tile(output, d * h * w)) }
                 }
                 _ => {
-                    let mut values = [0.0; TILE];
+                    let mut values: Values = [[0.0; ROW]; CHANNELS];
                     unsafe {
-                        tiles[kernel](&tile(values.as_mut_ptr(), TILE / CHANNELS));
-                        self.place(memory, planes, at, count, &values);
+                        tiles[kernel](&tile(values.as_mut_ptr().cast(), ROW));
+                        let values = &values[..self.channels];
+                        self.to.place(memory, planes, self.simd, at, count, values);
                     }
                 }
             }
             x += positions;
             ahead.start = ahead.start.wrapping_add(64 * self.groups * starts.len());
         }
-    }
-
-    /// Puts the first `count` values of each channel of a tile where they belong.
-    unsafe fn place(
-        &self,
-        memory: Memory,
-        planes: Planes,
-        at: [usize; 3],
-        count: usize,
-        values: &[f32; TILE],
-    ) {
-        let mut bytes = [0u8; TILE / CHANNELS];
-        for (c, values) in values.chunks(TILE / CHANNELS).enumerate().take(self.channels) {
-            let values = &values[..count];
-            match self.to {
-                Target::Output { size: [d, h, w], .. } => {
-                    let to = ((c * d + at[0]) * h + at[1]) * w + at[2];
-                    let to = planes.0.wrapping_add(to);
-                    unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), to, count) }
-                }
-                Target::Image(to) => {
-                    let start = to.at(at) + c * to.element();
-                    match to.quant {
-                        None => scatter(memory, start, to.stride[2], values),
-                        Some(q) => {
-                            // The values are in units of the scale already.
-                            let bytes = &mut bytes[..count];
-                            quantize_row(self.simd, values, bytes, Quant { scale: 1.0, ..q });
-                            scatter(memory, start, to.stride[2], bytes);
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn scatter<T: Copy>(memory: Memory, start: usize, step: usize, values: &[T]) {
-    for (x, v) in values.iter().enumerate() {
-        // SAFETY: a voxel of the tile's.
-        unsafe { *memory.at::<T>(start + x * step) = *v }
-    }
-}
-
-fn quant(to: Target) -> Option<Quant> {
-    match to {
-        Target::Image(image) => image.quant,
-        Target::Output { .. } => None,
     }
 }

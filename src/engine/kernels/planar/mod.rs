@@ -13,12 +13,14 @@ mod aarch64;
 mod body;
 mod layer;
 mod scalar;
+mod target;
 #[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub use layer::{PlanarLayer, Target};
+pub use layer::PlanarLayer;
+pub use target::Target;
 
 use std::ops::Range;
 
