@@ -346,6 +346,9 @@ impl PlanarLayer {
     }
 
     /// Turns the rows of one input plane that a block needs, as far as they exist.
+    ///
+    /// # Safety
+    /// There is room for the part's plane.
     unsafe fn turn(&self, memory: Memory, z: isize, y: usize, part: &Part, to: *mut u32) {
         let first = (y * self.in_step[1]) as isize + self.least[1];
         let start = part.x.start as isize + self.least[2];
@@ -372,6 +375,9 @@ impl PlanarLayer {
     }
 
     /// One part of a row of a phase, tile by tile.
+    ///
+    /// # Safety
+    /// Nobody else uses the row meanwhile, and what `starts` says was turned.
     #[allow(clippy::too_many_arguments)]
     unsafe fn row(
         &self,
