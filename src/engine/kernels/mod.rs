@@ -11,11 +11,11 @@
 
 mod blocks;
 pub mod conv;
-pub mod dot;
 mod image;
 mod map;
 mod norm;
 mod pack;
+pub mod planar;
 mod pool;
 mod rows;
 

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use crate::engine::graph::{Graph, Id, Op};
 use crate::engine::kernels::conv::reach;
-use crate::engine::kernels::dot::POSITIONS;
 use crate::engine::kernels::{Border, Image};
 
 /// The most memory for all images together.
@@ -18,8 +17,6 @@ struct Box {
     like: Id,
     before: [usize; 3],
     after: [usize; 3],
-    /// Voxels that kernels may read past the box: a tile's positions that do not exist.
-    slack: usize,
     /// Steps between which it is in use, both included.
     first: usize,
     last: usize,
@@ -84,7 +81,6 @@ impl Layout {
                 like: id,
                 before: none,
                 after: none,
-                slack: 0,
                 first,
                 last,
                 offset: 0,
@@ -104,7 +100,6 @@ impl Layout {
                 {
                     let input = graph.tensors[*id].size;
                     let (before, after) = reach(conv, input, graph.tensors[node.output].size);
-                    b.slack = b.slack.max(POSITIONS * conv.stride[2]);
                     for a in 0..3 {
                         b.before[a] = b.before[a].max(before[a]);
                         b.after[a] = b.after[a].max(after[a]);
@@ -139,7 +134,7 @@ impl Layout {
         let size = |b: usize| {
             let border = self.box_border(graph, b);
             let voxels = border.full().iter().try_fold(1usize, |n, side| n.checked_mul(*side))?;
-            let bytes = voxels.checked_add(self.boxes[b].slack)?.checked_mul(border.bytes)?;
+            let bytes = voxels.checked_mul(border.bytes)?;
             // One more line: the rest of a vector is read past the last voxel.
             bytes.checked_add(64)?.checked_next_multiple_of(64).filter(|n| *n <= LARGEST_ARENA)
         };

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::Simd;
 use super::graph::{Graph, Id, Node, Op, Tensor};
 use super::kernels::conv::{Activation, Layer, Tiles};
-use super::kernels::dot::{DotLayer, Dots, Target};
+use super::kernels::planar::{PlanarLayer, Target};
 use super::kernels::{
     Arenas, Border, Map, MapKind, Memory, Norm, Pack, PoolStep, ResizeStep, Unpack,
 };
@@ -33,7 +33,7 @@ struct Step {
 enum Work {
     Pack(Pack),
     Conv(Box<Layer>),
-    Dot(Box<DotLayer>),
+    Planar(Box<PlanarLayer>),
     Map(Map),
     Pool(PoolStep),
     Resize(ResizeStep),
@@ -157,7 +157,7 @@ impl Work {
         match self {
             Work::Pack(pack) => pack.run(memory, inputs),
             Work::Conv(layer) => layer.run(memory),
-            Work::Dot(layer) => layer.run(memory, outputs),
+            Work::Planar(layer) => layer.run(memory, outputs),
             Work::Map(map) => map.run(memory),
             Work::Pool(pool) => pool.run(memory),
             Work::Resize(resize) => resize.run(memory),
@@ -230,7 +230,7 @@ fn direct(graph: &Graph) -> HashMap<Id, usize> {
     let fits = |(number, id): (usize, &Id)| {
         let channels = graph.tensors[*id].channels;
         let Op::Conv(conv) = &graph.nodes[graph.producer(*id)?].op else { return None };
-        DotLayer::fits(conv, channels).then_some((*id, number))
+        PlanarLayer::fits(conv, channels).then_some((*id, number))
     };
     outputs.filter_map(fits).collect()
 }
@@ -244,7 +244,7 @@ fn work(
 ) -> Option<Work> {
     let image = |id: Id| layout.image(graph, id);
     if let Op::Conv(conv) = &node.op
-        && DotLayer::fits(conv, graph.tensors[node.output].channels)
+        && PlanarLayer::fits(conv, graph.tensors[node.output].channels)
     {
         let size = graph.tensors[node.output].size;
         let to = match direct.get(&node.output) {
@@ -252,8 +252,8 @@ fn work(
             None => Target::Image(image(node.output)),
         };
         let from = image(node.inputs[0]);
-        let layer = DotLayer::new(conv, node.activation, from, to, size, Dots::new(simd));
-        return Some(Work::Dot(Box::new(layer)));
+        let layer = PlanarLayer::new(conv, node.activation, from, to, size, simd);
+        return Some(Work::Planar(Box::new(layer)));
     }
     let to = image(node.output);
     if let Some(input) = graph.inputs.iter().position(|id| *id == node.inputs[0]) {
@@ -309,7 +309,7 @@ fn info(graph: &Graph, node: &Node, work: &Work) -> StepInfo {
         macs: node.macs(&graph.tensors),
         weight_bytes: match work {
             Work::Conv(layer) => layer.bytes(),
-            Work::Dot(layer) => layer.bytes(),
+            Work::Planar(layer) => layer.bytes(),
             _ => 0,
         },
         image_bytes: inputs().map(bytes).sum::<usize>() + bytes(output),

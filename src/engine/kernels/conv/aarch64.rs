@@ -12,7 +12,7 @@ struct Neon;
 struct DotProd;
 
 #[inline(always)]
-unsafe fn activate(v: float32x4_t, slope: f32, max: f32) -> float32x4_t {
+pub unsafe fn activate(v: float32x4_t, slope: f32, max: f32) -> float32x4_t {
     unsafe {
         let v = vbslq_f32(vcltzq_f32(v), vmulq_n_f32(v, slope), v);
         vminq_f32(v, vdupq_n_f32(max))

@@ -19,6 +19,7 @@ mod tests;
 #[cfg(target_arch = "x86_64")]
 pub mod x86;
 
+pub use body::prefetch;
 pub use layer::{Layer, Taps, axis, reach};
 
 use crate::engine::graph::Quant;

@@ -40,7 +40,7 @@ pub unsafe fn activate8(v: __m256, slope: f32, max: f32) -> __m256 {
 }
 
 #[inline(always)]
-unsafe fn activate16(v: __m512, slope: f32, max: f32) -> __m512 {
+pub unsafe fn activate16(v: __m512, slope: f32, max: f32) -> __m512 {
     unsafe {
         let negative = _mm512_movepi32_mask(_mm512_castps_si512(v));
         let v = _mm512_mask_mul_ps(v, negative, v, _mm512_set1_ps(slope));
