@@ -14,15 +14,19 @@ pub mod aarch64;
 mod body;
 mod layer;
 pub mod scalar;
+mod transform;
+mod winograd;
 #[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]
 pub mod x86;
 
 pub use layer::{Layer, Taps, axis, reach};
+pub use winograd::Winograd;
 
 use crate::engine::graph::Quant;
 use crate::engine::{Level, Simd};
+use transform::{ForwardKernel, InverseKernel};
 
 /// What follows the sum: `y = min(v < 0 ? negative_slope · v : v, max)`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -127,6 +131,8 @@ pub struct Tiles {
     /// `f32[n − 1][m − 1]`.
     pub f32: &'static [&'static [F32Kernel]],
     pub i8: &'static [&'static [I8Kernel]],
+    pub forward: ForwardKernel,
+    pub inverse: InverseKernel,
 }
 
 impl Tiles {
