@@ -19,7 +19,7 @@ macro_rules! unroll {
 
 /// Asks for a cache line that will be read soon; any address will do.
 #[inline(always)]
-fn prefetch(line: *const u8) {
+pub fn prefetch(line: *const u8) {
     // SAFETY: a hint, which never faults.
     #[cfg(target_arch = "x86_64")]
     unsafe {

@@ -10,7 +10,7 @@
 //! Networks", 2015).
 
 use super::Activation;
-use super::body::F32Vectors;
+use super::body::{F32Vectors, prefetch};
 
 /// Products per window: planes that the transforms make and take, `[y][x]`.
 pub const PLANES: usize = 16;
@@ -26,6 +26,8 @@ pub struct Forward {
     /// The last voxel along y, x that may be read, counted from the first one. A window's last
     /// row or column may lie beyond; what it holds only reaches outputs that do not exist.
     pub last: [usize; 2],
+    /// Elements to the windows that are read next: rows too short for the CPU to guess the next.
+    pub next: usize,
     pub windows: usize,
     pub channels: usize,
     /// Takes whole vectors of channels.
@@ -70,6 +72,9 @@ pub unsafe fn forward<I: F32Vectors>(t: &Forward) {
                 let mut v = [[I::load_some(t.input.add(c), channels); 4]; 4];
                 for (y, v) in v.iter_mut().enumerate() {
                     let row = t.input.add(y.min(t.last[0]) * t.step[0] + c);
+                    // The other columns are those of the next window.
+                    prefetch(row.wrapping_add(t.next + columns[0]).cast());
+                    prefetch(row.wrapping_add(t.next + columns[1]).cast());
                     for (v, column) in v.iter_mut().zip(columns) {
                         *v = I::load_some(row.add(column), channels);
                     }
@@ -77,14 +82,19 @@ pub unsafe fn forward<I: F32Vectors>(t: &Forward) {
                 }
                 let to = t.output.add(x * t.window_step + c);
                 for i in 0..4 {
-                    let column = forward_axis::<I>([v[0][i], v[1][i], v[2][i], v[3][i]]);
-                    for (y, value) in column.into_iter().enumerate() {
+                    let values = forward_axis::<I>(column(&v, i));
+                    for (y, value) in values.into_iter().enumerate() {
                         I::store(value, to.add((4 * y + i) * t.plane));
                     }
                 }
             }
         }
     }
+}
+
+#[inline(always)]
+fn column<V: Copy, const N: usize>(rows: &[[V; N]; 4], x: usize) -> [V; 4] {
+    [rows[0][x], rows[1][x], rows[2][x], rows[3][x]]
 }
 
 #[inline(always)]
@@ -107,8 +117,8 @@ pub unsafe fn inverse<I: F32Vectors>(t: &Inverse) {
                     *v = inverse_axis::<I>([sum(0), sum(1), sum(2), sum(3)]);
                 }
                 for i in 0..2 {
-                    let column = inverse_axis::<I>([v[0][i], v[1][i], v[2][i], v[3][i]]);
-                    for (y, value) in column.into_iter().enumerate() {
+                    let values = inverse_axis::<I>(column(&v, i));
+                    for (y, value) in values.into_iter().enumerate() {
                         if y < t.size[0] && 2 * x + i < t.size[1] {
                             let to = t.output.add(y * t.step[0] + (2 * x + i) * t.step[1] + c);
                             let value = I::add(value, bias);

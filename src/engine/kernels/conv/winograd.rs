@@ -85,6 +85,11 @@ thread_local! {
 /// What tiles add to: the bias follows after the transform. As long as the widest tile.
 const ZEROS: [f32; 64] = [0.0; 64];
 
+/// Windows along z, y, x.
+fn windows([depth, height, width]: [usize; 3]) -> [usize; 3] {
+    [depth, height.div_ceil(2), width.div_ceil(2)]
+}
+
 impl Winograd {
     /// Is this the better way for the convolution from an f32 image?
     pub fn fits(conv: &Conv, from: &Image, to: &Image) -> bool {
@@ -93,14 +98,22 @@ impl Winograd {
             && (conv.stride, conv.dilation) == ([1; 3], [1; 3])
             && matches!(conv.kernel, [1 | 3, 3, 3])
             && matches!(conv.weights, Weights::F32(_));
-        possible && from.channels >= 16 && to.channels >= 16
+        let (inputs, outputs) = (from.channels, to.channels);
+        let windows: usize = windows(to.size).iter().product();
+        // Measured: the transforms, of all channels, cost what they save where a window has few
+        // products. More bytes of weights want some windows to pay for them, which are mostly
+        // inside the image.
+        possible
+            && inputs.min(outputs) >= 16
+            && conv.kernel[0] * inputs * outputs >= 16 * (inputs + outputs)
+            && windows >= 16
+            && 2 * to.size.iter().product::<usize>() >= 5 * windows
     }
 
     /// # Panics
     /// For a convolution that does not fit.
     pub fn new(conv: &Conv, activation: Activation, from: Image, to: Image, tiles: Tiles) -> Self {
-        let [depth, height, width] = to.size;
-        let windows = [depth, height.div_ceil(2), width.div_ceil(2)];
+        let windows = windows(to.size);
         // Whole blocks along x, of like size; then as deep as can be, as neighbours along z
         // share their windows.
         let x = windows[2].div_ceil(windows[2].div_ceil(ACROSS));
@@ -233,23 +246,20 @@ impl Winograd {
     /// See [`Winograd::block`].
     unsafe fn forward(&self, memory: Memory, block: &Block) {
         let [depth, height, width] = block.size;
-        let [_, y_stride, x_stride] = self.from.stride;
-        let [z_before, y_before, x_before] = self.before;
+        let [z_step, y_step, x_step] = self.from.stride.map(|s| s / 4);
+        let next = if height > 1 { 2 * y_step } else { z_step };
+        // Seen from the first voxel of the border that is read.
+        let before: usize = (0..3).map(|a| self.before[a] * self.from.stride[a]).sum();
+        let border = Image { origin: self.from.origin - before, ..self.from };
         for z in 0..depth + self.taps - 1 {
             for y in 0..height {
-                let [z_at, y_at, x_at] =
-                    [block.first[0] + z, 2 * (block.first[1] + y), 2 * block.first[2]];
-                // From the border's first voxel that the convolution reads.
-                let border = self.from.at([0; 3])
-                    - z_before * self.from.stride[0]
-                    - y_before * y_stride
-                    - x_before * x_stride;
-                let input = border + z_at * self.from.stride[0] + y_at * y_stride + x_at * x_stride;
+                let at = [block.first[0] + z, 2 * (block.first[1] + y), 2 * block.first[2]];
                 let row = (z * height + y) * width;
                 let t = Forward {
-                    input: memory.at(input),
-                    step: [y_stride / 4, x_stride / 4],
-                    last: [self.to.size[1] + 1 - y_at, self.to.size[2] + 1 - x_at],
+                    input: memory.at(border.at(at)),
+                    step: [y_step, x_step],
+                    last: [self.to.size[1] + 1 - at[1], self.to.size[2] + 1 - at[2]],
+                    next,
                     windows: width,
                     channels: self.from.channels,
                     output: unsafe { block.values.add(row * self.window_step()) },
