@@ -6,6 +6,9 @@
 //! apart, never copied together (no im2col). Strides, transposed convolutions (one
 //! stride-phase at a time), groups and dilations differ only in the segments.
 //!
+//! [`Layer`] is the direct sum of any convolution, [`Winograd`] a shorter one of many f32
+//! convolutions with 3 taps per axis: the same tiles between two transforms.
+//!
 //! `body.rs` holds the loops, written once against a small set of vector operations; each
 //! architecture's file provides those. [`scalar`] is the oracle.
 
