@@ -83,7 +83,7 @@ thread_local! {
 }
 
 /// What tiles add to: the bias follows after the transform. As long as the widest tile.
-const ZEROS: [f32; 64] = [0.0; 64];
+static ZEROS: [f32; 64] = [0.0; 64];
 
 /// Windows along z, y, x.
 fn windows([depth, height, width]: [usize; 3]) -> [usize; 3] {
