@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::Simd;
 use super::graph::{Graph, Id, Node, Op, Tensor};
-use super::kernels::conv::{Activation, Layer, Tiles};
+use super::kernels::conv::{Activation, Layer, Tiles, Winograd};
 use super::kernels::planar::{PlanarLayer, Target};
 use super::kernels::{
     Arenas, Border, Map, MapKind, Memory, Norm, Pack, PoolStep, ResizeStep, Unpack,
@@ -33,6 +33,7 @@ struct Step {
 enum Work {
     Pack(Pack),
     Conv(Box<Layer>),
+    Winograd(Box<Winograd>),
     Planar(Box<PlanarLayer>),
     Map(Map),
     Pool(PoolStep),
@@ -157,6 +158,7 @@ impl Work {
         match self {
             Work::Pack(pack) => pack.run(memory, inputs),
             Work::Conv(layer) => layer.run(memory),
+            Work::Winograd(layer) => layer.run(memory),
             Work::Planar(layer) => layer.run(memory, outputs),
             Work::Map(map) => map.run(memory),
             Work::Pool(pool) => pool.run(memory),
@@ -262,6 +264,10 @@ fn work(
     let from = image(node.inputs[0]);
     let map = |kind, from| Work::Map(Map { kind, from, to, activation: node.activation, simd });
     Some(match &node.op {
+        Op::Conv(conv) if Winograd::fits(conv, &from, &to) => {
+            let layer = Winograd::new(conv, node.activation, from, to, Tiles::new(simd));
+            Work::Winograd(Box::new(layer))
+        }
         Op::Conv(conv) => {
             Work::Conv(Box::new(Layer::new(conv, node.activation, from, to, Tiles::new(simd))))
         }
@@ -309,6 +315,7 @@ fn info(graph: &Graph, node: &Node, work: &Work) -> StepInfo {
         macs: node.macs(&graph.tensors),
         weight_bytes: match work {
             Work::Conv(layer) => layer.bytes(),
+            Work::Winograd(layer) => layer.bytes(),
             Work::Planar(layer) => layer.bytes(),
             _ => 0,
         },

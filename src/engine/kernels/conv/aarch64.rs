@@ -4,7 +4,8 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::body::{self, F32Vectors, I8Vectors};
-use super::{F32Kernel, F32Tile, I8Kernel, I8Tile, Tiles};
+use super::transform;
+use super::{Activation, F32Kernel, F32Tile, I8Kernel, I8Tile, Tiles};
 
 /// 4 lanes.
 struct Neon;
@@ -41,6 +42,18 @@ impl F32Vectors for Neon {
     #[inline(always)]
     unsafe fn splat(from: *const f32) -> float32x4_t {
         unsafe { vld1q_dup_f32(from) }
+    }
+    #[inline(always)]
+    unsafe fn store(v: float32x4_t, to: *mut f32) {
+        unsafe { vst1q_f32(to, v) }
+    }
+    #[inline(always)]
+    unsafe fn add(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vaddq_f32(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn sub(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vsubq_f32(a, b) }
     }
     #[inline(always)]
     unsafe fn fma(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
@@ -82,9 +95,9 @@ impl F32Vectors for Neon {
         }
     }
     #[inline(always)]
-    unsafe fn finish(v: float32x4_t, t: &F32Tile, to: *mut f32, channels: usize) {
+    unsafe fn finish(v: float32x4_t, activation: Activation, to: *mut f32, channels: usize) {
         unsafe {
-            let v = activate(v, t.activation.negative_slope, t.activation.max);
+            let v = activate(v, activation.negative_slope, activation.max);
             store_f32(v, to, channels);
         }
     }
@@ -312,6 +325,8 @@ macro_rules! tiles {
                 lanes: 4,
                 f32: &[$(&[$(f32_tile::<$m, $n> as F32Kernel),*]),*],
                 i8: &[$(&[$(i8_tile::<$m8, $n8> as I8Kernel),*]),*],
+                forward: transform::forward::<Neon>,
+                inverse: transform::inverse::<Neon>,
             }
         };
     };

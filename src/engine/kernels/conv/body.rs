@@ -1,7 +1,7 @@
 //! The loops of a tile, written once; `#[inline(always)]` so that each architecture's wrapper,
 //! which switches the vector instructions on, gets its own copy.
 
-use super::{F32Tile, I8Output, I8Tile};
+use super::{Activation, F32Tile, I8Output, I8Tile};
 
 /// A loop over 0, 1, … with a constant end of at most 18, written out: the compiler keeps the
 /// sums in registers only if every index into them is a constant.
@@ -67,6 +67,9 @@ pub trait F32Vectors: Sized {
     type V: Copy;
     unsafe fn load(from: *const f32) -> Self::V;
     unsafe fn splat(from: *const f32) -> Self::V;
+    unsafe fn store(v: Self::V, to: *mut f32);
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
     /// `a · b + c`
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// Steps of k that [`F32Vectors::block`] takes.
@@ -81,8 +84,20 @@ pub trait F32Vectors: Sized {
     ) {
         unsafe { f32_step::<Self, M, N, T>(input, step, weights, sums) }
     }
+    /// The first `channels` lanes; zeros in the rest.
+    #[inline(always)]
+    unsafe fn load_some(from: *const f32, channels: usize) -> Self::V {
+        if channels >= Self::LANES {
+            return unsafe { Self::load(from) };
+        }
+        let mut some = [0.0; 16];
+        unsafe {
+            std::ptr::copy_nonoverlapping(from, some.as_mut_ptr(), channels);
+            Self::load(some.as_ptr())
+        }
+    }
     /// Stores the activated values of the first `channels` lanes.
-    unsafe fn finish(v: Self::V, t: &F32Tile, to: *mut f32, channels: usize);
+    unsafe fn finish(v: Self::V, activation: Activation, to: *mut f32, channels: usize);
 }
 
 /// # Safety
@@ -114,7 +129,8 @@ pub unsafe fn f32_tile<I: F32Vectors, const M: usize, const N: usize>(t: &F32Til
         unroll!(m in 0..M => {
             for (n, sum) in sums[m].iter().enumerate() {
                 let to = t.output.add(m * t.output_step + n * I::LANES);
-                I::finish(*sum, t, to, t.channels.saturating_sub(n * I::LANES));
+                let channels = t.channels.saturating_sub(n * I::LANES);
+                I::finish(*sum, t.activation, to, channels);
             }
         });
     }

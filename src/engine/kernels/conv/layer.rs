@@ -124,7 +124,7 @@ pub fn reach(conv: &Conv, input: [usize; 3], output: [usize; 3]) -> ([usize; 3],
 }
 
 /// The number of vectors per tile for `blocks` vectors of channels over rows of `width`.
-fn split(blocks: usize, width: usize, most: &[usize]) -> Vec<usize> {
+pub(super) fn split(blocks: usize, width: usize, most: &[usize]) -> Vec<usize> {
     // Cycles of a tile of m × n on a core with 2 multiply-adds and about 1.3 broadcasts a cycle,
     // 4 cycles of latency.
     let cost = |n: usize| {

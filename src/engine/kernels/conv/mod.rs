@@ -6,6 +6,9 @@
 //! apart, never copied together (no im2col). Strides, transposed convolutions (one
 //! stride-phase at a time), groups and dilations differ only in the segments.
 //!
+//! [`Layer`] is the direct sum of any convolution, [`Winograd`] a shorter one of many f32
+//! convolutions with 3 taps per axis: the same tiles between two transforms.
+//!
 //! `body.rs` holds the loops, written once against a small set of vector operations; each
 //! architecture's file provides those. [`scalar`] is the oracle.
 
@@ -14,6 +17,8 @@ pub mod aarch64;
 mod body;
 mod layer;
 pub mod scalar;
+mod transform;
+mod winograd;
 #[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]
@@ -21,9 +26,11 @@ pub mod x86;
 
 pub use body::prefetch;
 pub use layer::{Layer, Taps, axis, reach};
+pub use winograd::Winograd;
 
 use crate::engine::graph::Quant;
 use crate::engine::{Level, Simd};
+use transform::{ForwardKernel, InverseKernel};
 
 /// What follows the sum: `y = min(v < 0 ? negative_slope · v : v, max)`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -128,6 +135,8 @@ pub struct Tiles {
     /// `f32[n − 1][m − 1]`.
     pub f32: &'static [&'static [F32Kernel]],
     pub i8: &'static [&'static [I8Kernel]],
+    pub forward: ForwardKernel,
+    pub inverse: InverseKernel,
 }
 
 impl Tiles {

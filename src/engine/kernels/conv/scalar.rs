@@ -1,8 +1,39 @@
 //! The oracle: what every level computes, in plain Rust.
 
-use super::{F32Kernel, F32Tile, I8Kernel, I8Output, I8Tile, OFFSET, Tiles};
+use super::body::F32Vectors;
+use super::transform::{forward, inverse};
+use super::{Activation, F32Kernel, F32Tile, I8Kernel, I8Output, I8Tile, OFFSET, Tiles};
 
 const LANES: usize = 4;
+
+/// One value at a time.
+struct Single;
+
+impl F32Vectors for Single {
+    const LANES: usize = 1;
+    type V = f32;
+    unsafe fn load(from: *const f32) -> f32 {
+        unsafe { *from }
+    }
+    unsafe fn splat(from: *const f32) -> f32 {
+        unsafe { *from }
+    }
+    unsafe fn store(v: f32, to: *mut f32) {
+        unsafe { *to = v }
+    }
+    unsafe fn add(a: f32, b: f32) -> f32 {
+        a + b
+    }
+    unsafe fn sub(a: f32, b: f32) -> f32 {
+        a - b
+    }
+    unsafe fn fma(a: f32, b: f32, c: f32) -> f32 {
+        a * b + c
+    }
+    unsafe fn finish(v: f32, activation: Activation, to: *mut f32, _: usize) {
+        unsafe { *to = activation.apply(v) }
+    }
+}
 
 pub const TILES: Tiles = Tiles {
     lanes: LANES,
@@ -10,6 +41,8 @@ pub const TILES: Tiles = Tiles {
         &[f32_tile::<1, 1>, f32_tile::<2, 1>, f32_tile::<3, 1>, f32_tile::<4, 1>] as &[F32Kernel]
     ],
     i8: &[&[i8_tile::<1, 1>, i8_tile::<2, 1>, i8_tile::<3, 1>, i8_tile::<4, 1>] as &[I8Kernel]],
+    forward: forward::<Single>,
+    inverse: inverse::<Single>,
 };
 
 /// # Safety

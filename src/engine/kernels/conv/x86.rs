@@ -3,7 +3,8 @@
 use std::arch::x86_64::*;
 
 use super::body::{self, F32Vectors, I8Vectors};
-use super::{F32Kernel, F32Tile, I8Kernel, I8Tile, OFFSET, Tiles};
+use super::transform::{self, Forward, Inverse};
+use super::{Activation, F32Kernel, F32Tile, I8Kernel, I8Tile, OFFSET, Tiles};
 
 /// 8 lanes.
 struct Avx2;
@@ -60,13 +61,25 @@ impl F32Vectors for Avx2 {
         unsafe { _mm256_set1_ps(*from) }
     }
     #[inline(always)]
+    unsafe fn store(v: __m256, to: *mut f32) {
+        unsafe { _mm256_storeu_ps(to, v) }
+    }
+    #[inline(always)]
+    unsafe fn add(a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_add_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn sub(a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_sub_ps(a, b) }
+    }
+    #[inline(always)]
     unsafe fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
         unsafe { _mm256_fmadd_ps(a, b, c) }
     }
     #[inline(always)]
-    unsafe fn finish(v: __m256, t: &F32Tile, to: *mut f32, channels: usize) {
+    unsafe fn finish(v: __m256, activation: Activation, to: *mut f32, channels: usize) {
         unsafe {
-            let v = activate8(v, t.activation.negative_slope, t.activation.max);
+            let v = activate8(v, activation.negative_slope, activation.max);
             _mm256_maskstore_ps(to, mask8(channels), v);
         }
     }
@@ -84,13 +97,25 @@ impl F32Vectors for Avx512 {
         unsafe { _mm512_set1_ps(*from) }
     }
     #[inline(always)]
+    unsafe fn store(v: __m512, to: *mut f32) {
+        unsafe { _mm512_storeu_ps(to, v) }
+    }
+    #[inline(always)]
+    unsafe fn add(a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_add_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn sub(a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+    #[inline(always)]
     unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
         unsafe { _mm512_fmadd_ps(a, b, c) }
     }
     #[inline(always)]
-    unsafe fn finish(v: __m512, t: &F32Tile, to: *mut f32, channels: usize) {
+    unsafe fn finish(v: __m512, activation: Activation, to: *mut f32, channels: usize) {
         unsafe {
-            let v = activate16(v, t.activation.negative_slope, t.activation.max);
+            let v = activate16(v, activation.negative_slope, activation.max);
             _mm512_mask_storeu_ps(to, mask16(channels), v);
         }
     }
@@ -279,10 +304,20 @@ macro_rules! tiles {
             unsafe fn i8_tile<const M: usize, const N: usize>(t: &I8Tile) {
                 unsafe { body::i8_tile::<$i8, M, N>(t) }
             }
+            #[target_feature(enable = $features)]
+            unsafe fn forward(t: &Forward) {
+                unsafe { transform::forward::<$f32>(t) }
+            }
+            #[target_feature(enable = $features)]
+            unsafe fn inverse(t: &Inverse) {
+                unsafe { transform::inverse::<$f32>(t) }
+            }
             Tiles {
                 lanes: $lanes,
                 f32: &[$(&[$(f32_tile::<$m, $n> as F32Kernel),*]),*],
                 i8: &[$(&[$(i8_tile::<$m, $n> as I8Kernel),*]),*],
+                forward,
+                inverse,
             }
         };
     };
