@@ -308,34 +308,34 @@ unsafe fn block_dot<const M: usize, const N: usize, const T: usize>(
 four_lanes!(Neon, Halves, halves, dot_neon, total, 2, block_neon);
 four_lanes!(DotProd, int32x4_t, same, dot_prod, same, 4, block_dot);
 
-/// Wrappers that switch the instructions on, and the table of all tile shapes.
-macro_rules! tiles {
-    ($table:ident, $i8:ident, $features:literal,
-     f32 $($n:literal: [$($m:literal)*]),*; i8 $($n8:literal: [$($m8:literal)*]),*) => {
-        pub const $table: Tiles = {
-            #[target_feature(enable = $features)]
-            unsafe fn f32_tile<const M: usize, const N: usize>(t: &F32Tile) {
-                unsafe { body::f32_tile::<Neon, M, N>(t) }
-            }
-            #[target_feature(enable = $features)]
-            unsafe fn i8_tile<const M: usize, const N: usize>(t: &I8Tile) {
-                unsafe { body::i8_tile::<$i8, M, N>(t) }
-            }
-            Tiles {
-                lanes: 4,
-                f32: &[$(&[$(f32_tile::<$m, $n> as F32Kernel),*]),*],
-                i8: &[$(&[$(i8_tile::<$m8, $n8> as I8Kernel),*]),*],
-                forward: transform::forward::<Neon>,
-                inverse: transform::inverse::<Neon>,
-            }
-        };
+/// All shapes of int8 tiles, in wrappers that switch the instructions on.
+macro_rules! i8_tiles {
+    ($vectors:ident, $features:literal, $($n:literal: [$($m:literal)*]),*) => {{
+        #[target_feature(enable = $features)]
+        unsafe fn tile<const M: usize, const N: usize>(t: &I8Tile) {
+            unsafe { body::i8_tile::<$vectors, M, N>(t) }
+        }
+        &[$(&[$(tile::<$m, $n> as I8Kernel),*]),*]
+    }};
+}
+
+macro_rules! f32_tiles {
+    ($($n:literal: [$($m:literal)*]),*) => {
+        &[$(&[$(body::f32_tile::<Neon, $m, $n> as F32Kernel),*]),*]
     };
 }
 
 // As many as fit the 32 registers without spilling.
-tiles!(NEON, Neon, "neon",
-    f32 1: [1 2 3 4 5 6 7 8], 2: [1 2 3 4 5 6 7 8], 3: [1 2 3 4 5 6 7], 4: [1 2 3 4 5 6];
-    i8 1: [1 2 3 4 5 6 7 8], 2: [1 2 3 4]);
-tiles!(DOT_PROD, DotProd, "neon,dotprod",
-    f32 1: [1 2 3 4 5 6 7 8], 2: [1 2 3 4 5 6 7 8], 3: [1 2 3 4 5 6 7], 4: [1 2 3 4 5 6];
-    i8 1: [1 2 3 4 5 6 7 8], 2: [1 2 3 4 5 6 7 8], 3: [1 2 3 4 5 6 7], 4: [1 2 3 4 5 6]);
+pub const NEON: Tiles = Tiles {
+    lanes: 4,
+    f32: f32_tiles!(1: [1 2 3 4 5 6 7 8], 2: [1 2 3 4 5 6 7 8], 3: [1 2 3 4 5 6 7],
+        4: [1 2 3 4 5 6]),
+    i8: i8_tiles!(Neon, "neon", 1: [1 2 3 4 5 6 7 8], 2: [1 2 3 4]),
+    transforms: (transform::forward::<Neon>, transform::inverse::<Neon>),
+};
+
+pub const DOT_PROD: Tiles = Tiles {
+    i8: i8_tiles!(DotProd, "neon,dotprod", 1: [1 2 3 4 5 6 7 8], 2: [1 2 3 4 5 6 7 8],
+        3: [1 2 3 4 5 6 7], 4: [1 2 3 4 5 6]),
+    ..NEON
+};

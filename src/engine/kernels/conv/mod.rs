@@ -135,8 +135,8 @@ pub struct Tiles {
     /// `f32[n − 1][m − 1]`.
     pub f32: &'static [&'static [F32Kernel]],
     pub i8: &'static [&'static [I8Kernel]],
-    pub forward: ForwardKernel,
-    pub inverse: InverseKernel,
+    /// Of Winograd's convolution: forward and inverse.
+    pub transforms: (ForwardKernel, InverseKernel),
 }
 
 impl Tiles {

@@ -41,8 +41,7 @@ pub const TILES: Tiles = Tiles {
         &[f32_tile::<1, 1>, f32_tile::<2, 1>, f32_tile::<3, 1>, f32_tile::<4, 1>] as &[F32Kernel]
     ],
     i8: &[&[i8_tile::<1, 1>, i8_tile::<2, 1>, i8_tile::<3, 1>, i8_tile::<4, 1>] as &[I8Kernel]],
-    forward: forward::<Single>,
-    inverse: inverse::<Single>,
+    transforms: (forward::<Single>, inverse::<Single>),
 };
 
 /// # Safety

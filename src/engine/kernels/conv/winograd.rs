@@ -266,7 +266,7 @@ impl Winograd {
                     window_step: self.window_step(),
                     plane: block.plane,
                 };
-                unsafe { (self.tiles.forward)(&t) }
+                unsafe { (self.tiles.transforms.0)(&t) }
             }
         }
     }
@@ -328,7 +328,7 @@ impl Winograd {
                         channels: chunk.channels,
                         activation: self.activation,
                     };
-                    (self.tiles.inverse)(&t);
+                    (self.tiles.transforms.1)(&t);
                 }
             }
         }

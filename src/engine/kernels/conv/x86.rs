@@ -291,45 +291,69 @@ pub unsafe fn dot_avx512(sum: __m512i, a: __m512i, w: __m512i) -> __m512i {
 sixteen_lanes!(Avx512, dot_avx512);
 sixteen_lanes!(Vnni, _mm512_dpbusd_epi32);
 
-/// Wrappers that switch the instructions on, and the table of all tile shapes.
-macro_rules! tiles {
-    ($table:ident, $lanes:expr, $f32:ident, $i8:ident, $features:literal,
-     $($n:literal: [$($m:literal)*]),*) => {
-        pub const $table: Tiles = {
-            #[target_feature(enable = $features)]
-            unsafe fn f32_tile<const M: usize, const N: usize>(t: &F32Tile) {
-                unsafe { body::f32_tile::<$f32, M, N>(t) }
-            }
-            #[target_feature(enable = $features)]
-            unsafe fn i8_tile<const M: usize, const N: usize>(t: &I8Tile) {
-                unsafe { body::i8_tile::<$i8, M, N>(t) }
-            }
-            #[target_feature(enable = $features)]
-            unsafe fn forward(t: &Forward) {
-                unsafe { transform::forward::<$f32>(t) }
-            }
-            #[target_feature(enable = $features)]
-            unsafe fn inverse(t: &Inverse) {
-                unsafe { transform::inverse::<$f32>(t) }
-            }
-            Tiles {
-                lanes: $lanes,
-                f32: &[$(&[$(f32_tile::<$m, $n> as F32Kernel),*]),*],
-                i8: &[$(&[$(i8_tile::<$m, $n> as I8Kernel),*]),*],
-                forward,
-                inverse,
-            }
-        };
-    };
+/// All shapes of f32 tiles, in wrappers that switch the instructions on.
+macro_rules! f32_tiles {
+    ($vectors:ident, $features:literal, $($n:literal: [$($m:literal)*]),*) => {{
+        #[target_feature(enable = $features)]
+        unsafe fn tile<const M: usize, const N: usize>(t: &F32Tile) {
+            unsafe { body::f32_tile::<$vectors, M, N>(t) }
+        }
+        &[$(&[$(tile::<$m, $n> as F32Kernel),*]),*]
+    }};
 }
 
-tiles!(AVX2, 8, Avx2, Avx2, "avx2,fma",
-    1: [1 2 3 4 5 6 7 8], 2: [1 2 3 4 5 6], 3: [1 2 3 4]);
-tiles!(AVX_VNNI, 8, Avx2, AvxVnni, "avx2,fma,avxvnni",
-    1: [1 2 3 4 5 6 7 8], 2: [1 2 3 4 5 6], 3: [1 2 3 4]);
-tiles!(AVX512, 16, Avx512, Avx512, "avx512f,avx512bw,avx512dq,avx512vl",
-    1: [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16], 2: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
-    3: [1 2 3 4 5 6 7 8 9], 4: [1 2 3 4 5 6]);
-tiles!(VNNI, 16, Avx512, Vnni, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni",
-    1: [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16], 2: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
-    3: [1 2 3 4 5 6 7 8 9], 4: [1 2 3 4 5 6]);
+macro_rules! i8_tiles {
+    ($vectors:ident, $features:literal, $($n:literal: [$($m:literal)*]),*) => {{
+        #[target_feature(enable = $features)]
+        unsafe fn tile<const M: usize, const N: usize>(t: &I8Tile) {
+            unsafe { body::i8_tile::<$vectors, M, N>(t) }
+        }
+        &[$(&[$(tile::<$m, $n> as I8Kernel),*]),*]
+    }};
+}
+
+/// The transforms of Winograd's convolution.
+macro_rules! transforms {
+    ($vectors:ident, $features:literal) => {{
+        #[target_feature(enable = $features)]
+        unsafe fn forward(t: &Forward) {
+            unsafe { transform::forward::<$vectors>(t) }
+        }
+        #[target_feature(enable = $features)]
+        unsafe fn inverse(t: &Inverse) {
+            unsafe { transform::inverse::<$vectors>(t) }
+        }
+        (forward, inverse)
+    }};
+}
+
+pub const AVX2: Tiles = Tiles {
+    lanes: 8,
+    f32: f32_tiles!(Avx2, "avx2,fma", 1: [1 2 3 4 5 6 7 8], 2: [1 2 3 4 5 6], 3: [1 2 3 4]),
+    i8: i8_tiles!(Avx2, "avx2,fma", 1: [1 2 3 4 5 6 7 8], 2: [1 2 3 4 5 6], 3: [1 2 3 4]),
+    transforms: transforms!(Avx2, "avx2,fma"),
+};
+
+pub const AVX_VNNI: Tiles = Tiles {
+    i8: i8_tiles!(AvxVnni, "avx2,fma,avxvnni",
+        1: [1 2 3 4 5 6 7 8], 2: [1 2 3 4 5 6], 3: [1 2 3 4]),
+    ..AVX2
+};
+
+pub const AVX512: Tiles = Tiles {
+    lanes: 16,
+    f32: f32_tiles!(Avx512, "avx512f,avx512bw,avx512dq,avx512vl",
+        1: [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16], 2: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
+        3: [1 2 3 4 5 6 7 8 9], 4: [1 2 3 4 5 6]),
+    // A product through i16 takes seven instructions: small tiles hide their latency, too.
+    i8: i8_tiles!(Avx512, "avx512f,avx512bw,avx512dq,avx512vl",
+        1: [1 2 3 4 5 6 7 8], 2: [1 2 3 4 5 6], 3: [1 2 3 4]),
+    transforms: transforms!(Avx512, "avx512f,avx512bw,avx512dq,avx512vl"),
+};
+
+pub const VNNI: Tiles = Tiles {
+    i8: i8_tiles!(Vnni, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni",
+        1: [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16], 2: [1 2 3 4 5 6 7 8 9 10 11 12 13 14],
+        3: [1 2 3 4 5 6 7 8 9], 4: [1 2 3 4 5 6]),
+    ..AVX512
+};
