@@ -1,0 +1,118 @@
+//! A frame of whole numbers, and what becomes of each of them.
+
+use std::borrow::Cow;
+
+use super::values::Histogram;
+use super::{Counted, Gamma};
+use crate::engine::{Simd, vectorised};
+use crate::image::Frame;
+use crate::preprocess::frames::Sample;
+use crate::preprocess::normalise::{Normalise, Scaling};
+
+/// A frame of 8 or 16 bits with steps that handle each pixel by itself, not yet applied: what each
+/// value becomes is known, and never falls where the value rises.
+pub(super) struct Listed<'a, T: Counted> {
+    frame: Cow<'a, Frame<T>>,
+    table: Table<T>,
+}
+
+enum Table<T> {
+    Same,
+    Whole(Vec<T>),
+    Scaled(Scaling),
+    Real(Vec<f32>),
+}
+
+impl<'a, T: Counted> From<Cow<'a, Frame<T>>> for Listed<'a, T> {
+    fn from(frame: Cow<'a, Frame<T>>) -> Self {
+        Listed { frame, table: Table::Same }
+    }
+}
+
+impl<'a, T: Counted> Listed<'a, T> {
+    /// Without what is not yet applied.
+    pub fn frame(&self) -> &Frame<T> {
+        &self.frame
+    }
+
+    fn value(&self, v: usize) -> f32 {
+        match &self.table {
+            Table::Same => v as f32,
+            Table::Whole(table) => table[v].real(),
+            Table::Scaled(scaling) => scaling.of(v as f32),
+            Table::Real(table) => table[v],
+        }
+    }
+
+    pub fn gamma(self, gamma: &Gamma) -> Self {
+        let values = 0..T::VALUES;
+        let table = match self.table {
+            Table::Same | Table::Whole(_) => {
+                let of = |v| T::rounded(gamma.of_whole(self.value(v) as usize, T::VALUES - 1));
+                Table::Whole(values.map(of).collect())
+            }
+            _ => Table::Real(values.map(|v| gamma.of_real(self.value(v))).collect()),
+        };
+        Listed { table, ..self }
+    }
+
+    /// `None` for a constant frame.
+    pub fn normalise(self, method: &Normalise) -> Option<Self> {
+        let scaling = method.scaling(|| Histogram::new(&self.frame, |v| self.value(v)))?;
+        let table = match self.table {
+            Table::Same => Table::Scaled(scaling),
+            _ => Table::Real((0..T::VALUES).map(|v| scaling.of(self.value(v))).collect()),
+        };
+        Some(Listed { table, ..self })
+    }
+
+    /// The frame with everything applied, where that leaves whole numbers.
+    pub fn whole(self, simd: Simd) -> Result<Cow<'a, Frame<T>>, Self> {
+        match self.table {
+            Table::Same => Ok(self.frame),
+            Table::Whole(table) => {
+                let mut data = vec![T::default(); self.frame.data.len()];
+                look_up(simd, &self.frame.data, &table, &mut data);
+                Ok(Cow::Owned(self.frame.with(data)))
+            }
+            _ => Err(self),
+        }
+    }
+
+    /// The frame with everything applied.
+    pub fn reals(self, simd: Simd) -> Frame<f32> {
+        let from = &self.frame.data;
+        let mut data = vec![0.0; from.len()];
+        match &self.table {
+            Table::Same => convert(simd, from, &mut data),
+            Table::Scaled(scaling) => scale(simd, from, *scaling, &mut data),
+            Table::Whole(table) => {
+                let table: Vec<f32> = table.iter().map(|v| v.real()).collect();
+                look_up(simd, from, &table, &mut data);
+            }
+            Table::Real(table) => look_up(simd, from, table, &mut data),
+        }
+        self.frame.with(data)
+    }
+}
+
+vectorised! {
+    fn look_up[T: Counted, U: Copy](from: &[T], table: &[U], to: &mut [U]) {
+        let table = &table[..T::VALUES];
+        for (to, v) in to.iter_mut().zip(from) {
+            *to = table[(*v).into()];
+        }
+    }
+
+    fn convert[T: Sample](from: &[T], to: &mut [f32]) {
+        for (to, v) in to.iter_mut().zip(from) {
+            *to = v.real();
+        }
+    }
+
+    fn scale[T: Sample](from: &[T], scaling: Scaling, to: &mut [f32]) {
+        for (to, v) in to.iter_mut().zip(from) {
+            *to = scaling.of(v.real());
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! What happens to a 2-D frame between a file and a network. Each operation has a file; every
+//! SIMD level gives the same bits.
+
+mod clahe;
+mod cut;
+mod gaussian;
+mod grayscale;
+mod listed;
+mod pipeline;
+mod point;
+mod resize;
+mod sample;
+mod values;
+
+pub use clahe::{Clahe, Counted, MOST_TILES};
+pub use cut::{Crop, Pad};
+pub use gaussian::{Gaussian, WIDEST};
+pub use grayscale::{Channel, grayscale};
+pub use pipeline::{FramePipeline, MOST_PIXELS, Prepared};
+pub use point::Gamma;
+pub use resize::{Interpolation, Resizable, Resize};
+pub use sample::Sample;
+
+#[cfg(test)]
+mod tests;

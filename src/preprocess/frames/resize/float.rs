@@ -1,0 +1,95 @@
+//! Bilinear and bicubic for 16 bits and f32, in f32.
+
+use super::Resizable;
+use super::taps::Taps;
+use crate::engine::{Simd, vectorised};
+use crate::image::Frame;
+use crate::preprocess::frames::Sample;
+
+pub(super) fn linear<T: Resizable>(simd: Simd, from: &Frame<T>, to: &mut Frame<T>, covered: bool) {
+    let across = Taps::linear(from.width, to.width, covered, true);
+    let down = Taps::linear(from.height, to.height, covered, false);
+    resample(simd, from, &across, &down, to.width, to);
+}
+
+/// `lanes`: how many samples OpenCV's vectors hold.
+pub(super) fn cubic<T: Resizable>(simd: Simd, from: &Frame<T>, to: &mut Frame<T>, lanes: usize) {
+    let across = Taps::cubic(from.width, to.width);
+    let down = Taps::cubic(from.height, to.height);
+    resample(simd, from, &across, &down, to.width / lanes * lanes, to);
+}
+
+/// First along the rows, then down the columns; the first `body` pixels of each row with sums
+/// from the last tap to the first, the others from the first to the last.
+fn resample<T: Sample, const N: usize>(
+    simd: Simd,
+    from: &Frame<T>,
+    across: &Taps<N>,
+    down: &Taps<N>,
+    body: usize,
+    to: &mut Frame<T>,
+) {
+    let width = to.width;
+    let mut rows = Rows::new(width);
+    for (y, out) in to.data.chunks_exact_mut(width).enumerate() {
+        let taps = rows.of(down.at[y], |y, row| sum_across(simd, from.row(y), across, row));
+        sum_down(simd, taps, &down.weights[y], body, out);
+    }
+}
+
+/// The last `N` rows that were asked for, so that neighbours share them.
+pub(super) struct Rows<R, const N: usize> {
+    width: usize,
+    rows: [(Option<u32>, Vec<R>); N],
+}
+
+impl<R: Copy + Default, const N: usize> Rows<R, N> {
+    pub fn new(width: usize) -> Self {
+        Rows { width, rows: std::array::from_fn(|_| (None, vec![R::default(); width])) }
+    }
+
+    /// The rows `wanted`, ascending; `compute` fills one that is not at hand.
+    pub fn of(&mut self, wanted: [u32; N], mut compute: impl FnMut(usize, &mut [R])) -> [&[R]; N] {
+        let mut held = [0; N];
+        for (i, y) in wanted.into_iter().enumerate() {
+            held[i] = match self.rows.iter().position(|(at, _)| *at == Some(y)) {
+                Some(slot) => slot,
+                None => {
+                    // One of `N` places holds nothing of the `N` rows, of which this is one.
+                    let free = |at: &Option<u32>| at.is_none_or(|at| !wanted.contains(&at));
+                    let slot = self.rows.iter().position(|(at, _)| free(at)).unwrap_or(0);
+                    compute(y as usize, &mut self.rows[slot].1);
+                    self.rows[slot].0 = Some(y);
+                    slot
+                }
+            };
+        }
+        held.map(|slot| &self.rows[slot].1[..self.width])
+    }
+}
+
+vectorised! {
+    fn sum_across[T: Sample, const N: usize](from: &[T], taps: &Taps<N>, to: &mut [f32]) {
+        for ((to, at), weights) in to.iter_mut().zip(&taps.at).zip(&taps.weights) {
+            let product = |i: usize| from[at[i] as usize].real() * weights[i];
+            *to = (1..N).fold(product(0), |sum, i| sum + product(i));
+        }
+    }
+
+    fn sum_down[T: Sample, const N: usize](
+        rows: [&[f32]; N],
+        weights: &[f32; N],
+        body: usize,
+        to: &mut [T],
+    ) {
+        let rows = rows.map(|row| &row[..to.len()]);
+        for (x, to) in to[..body].iter_mut().enumerate() {
+            let last = rows[N - 1][x] * weights[N - 1];
+            *to = T::rounded((0..N - 1).rev().fold(last, |sum, i| rows[i][x] * weights[i] + sum));
+        }
+        for (x, to) in to.iter_mut().enumerate().skip(body) {
+            let first = rows[0][x] * weights[0];
+            *to = T::rounded((1..N).fold(first, |sum, i| sum + rows[i][x] * weights[i]));
+        }
+    }
+}
