@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Sample;
+use super::counted::{Counted, total};
 use crate::engine::{Simd, vectorised};
 use crate::image::Frame;
 
@@ -21,90 +22,33 @@ pub struct Clahe {
 /// Along an axis.
 pub const MOST_TILES: usize = 32;
 
-/// A sample whose values can be counted: `u8` or `u16`.
-pub trait Counted: Sample + Into<usize> {
-    /// How many values there are.
-    const VALUES: usize;
-
-    /// Four samples side by side.
-    type Quad: Copy + Default;
-
-    fn quad(four: [Self; 4]) -> Self::Quad;
-
-    fn corners(quad: Self::Quad) -> [f32; 4];
-
-    /// Adds the samples to the counters of their values.
-    fn count(samples: &[Self], counters: &mut [u32]);
-}
-
-impl Counted for u8 {
-    const VALUES: usize = 1 << 8;
-    type Quad = u32;
-
-    #[inline(always)]
-    fn quad(four: [u8; 4]) -> u32 {
-        u32::from_le_bytes(four)
-    }
-
-    #[inline(always)]
-    fn corners(quad: u32) -> [f32; 4] {
-        [0, 8, 16, 24].map(|shift| (quad >> shift & 0xff) as f32)
-    }
-
-    fn count(samples: &[u8], counters: &mut [u32]) {
-        // Equal neighbours would wait for each other's counter, so they have several.
-        let mut parts = [[0u32; 256]; 4];
-        let (fours, rest) = samples.as_chunks::<4>();
-        for four in fours {
-            for (part, v) in parts.iter_mut().zip(four) {
-                part[usize::from(*v)] += 1;
-            }
-        }
-        rest.iter().for_each(|v| parts[0][usize::from(*v)] += 1);
-        for (value, counter) in counters.iter_mut().enumerate() {
-            *counter += parts.iter().map(|part| part[value]).sum::<u32>();
-        }
-    }
-}
-
-impl Counted for u16 {
-    const VALUES: usize = 1 << 16;
-    type Quad = u64;
-
-    #[inline(always)]
-    fn quad(four: [u16; 4]) -> u64 {
-        four.iter().rev().fold(0, |quad, v| quad << 16 | u64::from(*v))
-    }
-
-    #[inline(always)]
-    fn corners(quad: u64) -> [f32; 4] {
-        [0, 16, 32, 48].map(|shift| (quad >> shift & 0xffff) as f32)
-    }
-
-    fn count(samples: &[u16], counters: &mut [u32]) {
-        samples.iter().for_each(|v| counters[usize::from(*v)] += 1);
-    }
-}
-
 impl Clahe {
     pub fn apply<T: Counted>(&self, simd: Simd, frame: &Frame<T>) -> Frame<T> {
         let [columns, rows] = self.tiles;
         let size = self.tile_size(frame.size());
-        let maps = self.maps(frame, size);
+        let maps = self.maps(simd, frame, size);
         let across = Places::new(frame.width, size[0], columns);
         let down = Places::new(frame.height, size[1], rows);
         let mut out = frame.with(vec![T::default(); frame.data.len()]);
         let map = |column: usize, row: usize| &maps[(row * columns + column) * T::VALUES..];
-        let mut looked_up = vec![T::Quad::default(); frame.width];
-        for (y, out) in out.data.chunks_exact_mut(frame.width).enumerate() {
-            let [above, below] = down.tiles[y];
-            for (x, quad) in looked_up.iter_mut().enumerate() {
-                let [left, right] = across.tiles[x];
-                let v: usize = frame.row(y)[x].into();
-                let tiles = [[left, above], [right, above], [left, below], [right, below]];
-                *quad = T::quad(tiles.map(|[column, row]| map(column, row)[v]));
+        let mut quads = vec![T::Quad::default(); frame.width];
+        // For the columns between two tiles' centres, what the four tiles around make of a value.
+        let mut tables = vec![T::Quad::default(); across.stretches.len() * T::VALUES];
+        for rows in &down.stretches {
+            let [above, below] = rows.tiles;
+            for (columns, table) in across.stretches.iter().zip(tables.chunks_mut(T::VALUES)) {
+                let [left, right] = columns.tiles;
+                let corners = [[left, above], [right, above], [left, below], [right, below]];
+                side_by_side::<T>(simd, corners.map(|[x, y]| &map(x, y)[..T::VALUES]), table);
             }
-            blend::<T>(simd, &looked_up, &across.t, down.t[y], out);
+            for y in rows.pixels.clone() {
+                for (columns, table) in across.stretches.iter().zip(tables.chunks(T::VALUES)) {
+                    let pixels = columns.pixels.clone();
+                    look_up(simd, &frame.row(y)[pixels.clone()], table, &mut quads[pixels]);
+                }
+                let out = &mut out.data[y * frame.width..][..frame.width];
+                blend::<T>(simd, &quads, &across.t, down.t[y], out);
+            }
         }
         out
     }
@@ -117,32 +61,38 @@ impl Clahe {
     }
 
     /// Each tile's map from gray value to gray value, row by row.
-    fn maps<T: Counted>(&self, frame: &Frame<T>, [width, height]: [usize; 2]) -> Vec<T> {
+    fn maps<T: Counted>(
+        &self,
+        simd: Simd,
+        frame: &Frame<T>,
+        [width, height]: [usize; 2],
+    ) -> Vec<T> {
         let [columns, rows] = self.tiles;
         let area = width * height;
         let limit = (self.clip_limit * area as f64 / T::VALUES as f64) as u32;
-        let mut counters = vec![0; T::VALUES];
-        let mut tile = Vec::with_capacity(area);
-        let mut maps = Vec::with_capacity(columns * rows * T::VALUES);
-        for index in 0..columns * rows {
+        let scale = (T::VALUES - 1) as f32 / area as f32;
+        let mut counters = vec![0; T::SETS * T::VALUES];
+        let mut beyond = Vec::new();
+        let mut maps = vec![T::default(); columns * rows * T::VALUES];
+        for (index, map) in maps.chunks_exact_mut(T::VALUES).enumerate() {
             let [x, y] = [index % columns * width, index / columns * height];
-            tile.clear();
+            counters.fill(0);
             for y in y..y + height {
                 let row = frame.row(mirrored(y, frame.height));
-                let inside = x.min(frame.width)..(x + width).min(frame.width);
-                let beyond = inside.end.max(x)..x + width;
-                tile.extend_from_slice(&row[inside]);
-                tile.extend(beyond.map(|x| row[mirrored(x, frame.width)]));
+                let end = (x + width).min(frame.width);
+                T::count(&row[x.min(end)..end], &mut counters);
+                beyond.clear();
+                beyond.extend((end.max(x)..x + width).map(|x| row[mirrored(x, frame.width)]));
+                T::count(&beyond, &mut counters);
             }
-            counters.fill(0);
-            T::count(&tile, &mut counters);
-            clip(&mut counters, limit.max(1));
-            let scale = (T::VALUES - 1) as f32 / area as f32;
+            let counters = total(&mut counters, T::VALUES);
+            clip(simd, counters, limit.max(1));
             let mut sum = 0;
-            maps.extend(counters.iter().map(|n| {
-                sum += n;
-                T::rounded(sum as f32 * scale)
-            }));
+            for n in counters.iter_mut() {
+                sum += *n;
+                *n = sum;
+            }
+            share(simd, counters, scale, map);
         }
         maps
     }
@@ -159,45 +109,76 @@ fn mirrored(at: usize, len: usize) -> usize {
     if at < len { at } else { period - at }
 }
 
-/// Cuts the counters to `limit` and spreads what is above evenly.
-fn clip(counters: &mut [u32], limit: u32) {
-    let values = counters.len();
-    let mut above = 0;
-    for n in counters.iter_mut() {
-        above += n.saturating_sub(limit) as usize;
-        *n = (*n).min(limit);
-    }
-    let each = (above / values) as u32;
-    counters.iter_mut().for_each(|n| *n += each);
-    let rest = above % values;
-    if rest > 0 {
-        counters.iter_mut().step_by(values / rest).take(rest).for_each(|n| *n += 1);
-    }
-}
-
 /// Between which tiles' centres the pixels of an axis lie.
 struct Places {
-    tiles: Vec<[usize; 2]>,
-    /// How far from the first to the second, 0 to 1.
+    stretches: Vec<Stretch>,
+    /// Of each pixel, how far it is from the first tile's centre to the second's, 0 to 1.
     t: Vec<f32>,
+}
+
+/// Pixels between the centres of two tiles.
+struct Stretch {
+    pixels: std::ops::Range<usize>,
+    tiles: [usize; 2],
 }
 
 impl Places {
     fn new(pixels: usize, tile: usize, tiles: usize) -> Self {
         let inverse = 1.0 / tile as f32;
-        let place = |x: usize| {
+        let mut places = Places { stretches: Vec::new(), t: Vec::with_capacity(pixels) };
+        for x in 0..pixels {
             let at = x as f32 * inverse - 0.5;
-            let before = at.floor();
             // −1 before the first centre.
-            let tile = |i: i32| i.clamp(0, tiles as i32 - 1) as usize;
-            ([tile(before as i32), tile(before as i32 + 1)], at - before)
-        };
-        let (tiles, t) = (0..pixels).map(place).unzip();
-        Places { tiles, t }
+            let before = at.floor() as isize;
+            places.t.push(at - before as f32);
+            let tiles = [before, before + 1].map(|i| i.clamp(0, tiles as isize - 1) as usize);
+            match places.stretches.last_mut() {
+                Some(last) if last.tiles == tiles => last.pixels.end = x + 1,
+                _ => places.stretches.push(Stretch { pixels: x..x + 1, tiles }),
+            }
+        }
+        places
     }
 }
 
 vectorised! {
+    /// Cuts the counters to `limit` and spreads what is above evenly.
+    fn clip(counters: &mut [u32], limit: u32) {
+        let values = counters.len();
+        let mut above = 0;
+        for n in counters.iter_mut() {
+            above += n.saturating_sub(limit);
+            *n = (*n).min(limit);
+        }
+        let each = above / values as u32;
+        counters.iter_mut().for_each(|n| *n += each);
+        let rest = above as usize % values;
+        if rest > 0 {
+            counters.iter_mut().step_by(values / rest).take(rest).for_each(|n| *n += 1);
+        }
+    }
+
+    fn share[T: Sample](sums: &[u32], scale: f32, to: &mut [T]) {
+        for (to, sum) in to.iter_mut().zip(sums) {
+            // By way of i32, from which every CPU converts several at once; a frame has less.
+            *to = T::rounded(*sum as i32 as f32 * scale);
+        }
+    }
+
+    fn side_by_side[T: Counted](maps: [&[T]; 4], to: &mut [T::Quad]) {
+        let [a, b, c, d] = maps.map(|map| &map[..to.len()]);
+        for i in 0..to.len() {
+            to[i] = T::quad([a[i], b[i], c[i], d[i]]);
+        }
+    }
+
+    fn look_up[T: Counted](from: &[T], table: &[T::Quad], to: &mut [T::Quad]) {
+        let table = &table[..T::VALUES];
+        for (to, v) in to.iter_mut().zip(from) {
+            *to = table[(*v).into()];
+        }
+    }
+
     /// The mean of the four maps' values, by the distance to their tiles' centres.
     fn blend[T: Counted](quads: &[T::Quad], across: &[f32], down: f32, to: &mut [T]) {
         for ((to, quad), t) in to.iter_mut().zip(quads).zip(across) {

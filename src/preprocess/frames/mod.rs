@@ -2,6 +2,7 @@
 //! SIMD level gives the same bits.
 
 mod clahe;
+mod counted;
 mod cut;
 mod gaussian;
 mod grayscale;
@@ -12,7 +13,8 @@ mod resize;
 mod sample;
 mod values;
 
-pub use clahe::{Clahe, Counted, MOST_TILES};
+pub use clahe::{Clahe, MOST_TILES};
+pub use counted::Counted;
 pub use cut::{Crop, Pad};
 pub use gaussian::{Gaussian, WIDEST};
 pub use grayscale::{Channel, grayscale};

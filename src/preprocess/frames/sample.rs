@@ -10,13 +10,18 @@ pub trait Sample: Copy + Default + PartialEq + std::fmt::Debug + 'static {
 /// that the low bits then hold. Every CPU adds several numbers at once, not all can round them.
 const WHOLE: f32 = 12_582_912.0;
 
-/// The nearest whole number, halves to even, of `value` brought into 0 to `max` ≤ 65535.
+/// The nearest whole number, halves to even; of a number between −2²² and 2²².
 #[inline(always)]
-fn whole(value: f32, max: f32) -> u32 {
+pub(super) fn nearest(value: f32) -> i32 {
+    (value + WHOLE).to_bits() as i32 - WHOLE.to_bits() as i32
+}
+
+/// The nearest whole number of `value` brought into 0 to `max` ≤ 65535.
+#[inline(always)]
+fn whole(value: f32, max: f32) -> i32 {
     // Not `clamp`, whose rule for NaN costs more than this one, which gives 0.
     let value = if value > 0.0 { value } else { 0.0 };
-    let value = if value < max { value } else { max };
-    (value + WHOLE).to_bits() & 0xffff
+    nearest(if value < max { value } else { max })
 }
 
 impl Sample for u8 {

@@ -1,6 +1,6 @@
 //! Statistics of a frame's samples.
 
-use super::clahe::Counted;
+use super::counted::{Counted, total};
 use crate::image::Frame;
 use crate::preprocess::normalise::{Statistics, mean_and_sd};
 use crate::preprocess::percentile::percentiles;
@@ -30,10 +30,11 @@ pub(super) struct Histogram {
 impl Histogram {
     /// Of the frame's samples as `value`, which keeps their order, makes them.
     pub fn new<T: Counted>(frame: &Frame<T>, value: impl Fn(usize) -> f32) -> Self {
-        let mut counters = vec![0; T::VALUES];
+        let mut counters = vec![0; T::SETS * T::VALUES];
         T::count(&frame.data, &mut counters);
-        let present = counters.into_iter().enumerate().filter(|(_, n)| *n > 0);
-        let bins = present.map(|(v, n)| (f64::from(value(v)), u64::from(n))).collect();
+        let counters = total(&mut counters, T::VALUES);
+        let present = counters.iter().enumerate().filter(|(_, n)| **n > 0);
+        let bins = present.map(|(v, n)| (f64::from(value(v)), u64::from(*n))).collect();
         Histogram { bins, samples: frame.data.len() as u64 }
     }
 

@@ -1,6 +1,7 @@
 //! Bilinear and bicubic for 16 bits and f32, in f32.
 
 use super::Resizable;
+use super::rows::Rows;
 use super::taps::Taps;
 use crate::engine::{Simd, vectorised};
 use crate::image::Frame;
@@ -34,37 +35,6 @@ fn resample<T: Sample, const N: usize>(
     for (y, out) in to.data.chunks_exact_mut(width).enumerate() {
         let taps = rows.of(down.at[y], |y, row| sum_across(simd, from.row(y), across, row));
         sum_down(simd, taps, &down.weights[y], body, out);
-    }
-}
-
-/// The last `N` rows that were asked for, so that neighbours share them.
-pub(super) struct Rows<R, const N: usize> {
-    width: usize,
-    rows: [(Option<u32>, Vec<R>); N],
-}
-
-impl<R: Copy + Default, const N: usize> Rows<R, N> {
-    pub fn new(width: usize) -> Self {
-        Rows { width, rows: std::array::from_fn(|_| (None, vec![R::default(); width])) }
-    }
-
-    /// The rows `wanted`, ascending; `compute` fills one that is not at hand.
-    pub fn of(&mut self, wanted: [u32; N], mut compute: impl FnMut(usize, &mut [R])) -> [&[R]; N] {
-        let mut held = [0; N];
-        for (i, y) in wanted.into_iter().enumerate() {
-            held[i] = match self.rows.iter().position(|(at, _)| *at == Some(y)) {
-                Some(slot) => slot,
-                None => {
-                    // One of `N` places holds nothing of the `N` rows, of which this is one.
-                    let free = |at: &Option<u32>| at.is_none_or(|at| !wanted.contains(&at));
-                    let slot = self.rows.iter().position(|(at, _)| free(at)).unwrap_or(0);
-                    compute(y as usize, &mut self.rows[slot].1);
-                    self.rows[slot].0 = Some(y);
-                    slot
-                }
-            };
-        }
-        held.map(|slot| &self.rows[slot].1[..self.width])
     }
 }
 

@@ -11,7 +11,9 @@
 mod area;
 mod fixed;
 mod float;
+mod rows;
 mod taps;
+mod windows;
 
 use serde::{Deserialize, Serialize};
 

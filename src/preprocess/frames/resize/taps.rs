@@ -1,5 +1,7 @@
 //! Which pixels along an axis a pixel of the result is computed from, and their weights.
 
+use crate::preprocess::frames::sample::nearest;
+
 /// For every pixel of an axis of the result, `N` neighbours and their weights. Beyond the border
 /// the border's pixel counts.
 pub(super) struct Taps<const N: usize> {
@@ -14,18 +16,19 @@ pub(super) fn scale(from: usize, to: usize) -> f64 {
 }
 
 /// Where a pixel of the result lies: the pixel before, and how far it is to the next.
-fn place(from: usize, to: usize, x: usize) -> (i64, f32) {
+fn place(scale: f64, x: usize) -> (i64, f32) {
     // OpenCV's place is an f32.
-    let place = ((x as f64 + 0.5) * scale(from, to) - 0.5) as f32;
-    let floor = place.floor();
-    (floor as i64, place - floor)
+    let place = ((x as f64 + 0.5) * scale - 0.5) as f32;
+    // Not `floor`, which not every CPU has, for so many places.
+    let toward_zero = place as i64;
+    let at = toward_zero - i64::from(toward_zero as f32 > place);
+    (at, place - at as f32)
 }
 
 /// As [`place`], for pixels of the result that cover less than a pixel: whole pixels where they
 /// lie in one, and else by how much they reach into the next.
-fn covered_place(from: usize, to: usize, x: usize) -> (i64, f32) {
-    let inverse = to as f64 / from as f64;
-    let at = (x as f64 * scale(from, to)).floor();
+fn covered_place(scale: f64, inverse: f64, x: usize) -> (i64, f32) {
+    let at = (x as f64 * scale).floor();
     let t = ((x as f64 + 1.0) - (at + 1.0) * inverse) as f32;
     (at as i64, if t <= 0.0 { 0.0 } else { t - t.floor() })
 }
@@ -35,9 +38,9 @@ impl Taps<2> {
     /// between two equal neighbours.
     pub fn linear(from: usize, to: usize, covered: bool, across: bool) -> Self {
         let last = from as i64 - 1;
-        let place = if covered { covered_place } else { place };
+        let (scale, inverse) = (scale(from, to), to as f64 / from as f64);
         let tap = |x| {
-            let (at, t) = place(from, to, x);
+            let (at, t) = if covered { covered_place(scale, inverse, x) } else { place(scale, x) };
             let t = if across && (at < 0 || at >= last) { 0.0 } else { t };
             ([at, at + 1].map(|at| at.clamp(0, last) as u32), [1.0 - t, t])
         };
@@ -52,8 +55,9 @@ impl Taps<4> {
     pub fn cubic(from: usize, to: usize) -> Self {
         const A: f32 = -0.75;
         let last = from as i64 - 1;
+        let scale = scale(from, to);
         let tap = |x| {
-            let (at, t) = place(from, to, x);
+            let (at, t) = place(scale, x);
             let far = ((A * (t + 1.0) - 5.0 * A) * (t + 1.0) + 8.0 * A) * (t + 1.0) - 4.0 * A;
             let near = |t: f32| ((A + 2.0) * t - (A + 3.0)) * t * t + 1.0;
             let (before, after) = (near(t), near(1.0 - t));
@@ -68,7 +72,7 @@ impl Taps<4> {
 impl<const N: usize> Taps<N> {
     /// The weights in steps of 2⁻¹¹, as OpenCV computes with 8 bits.
     pub fn fixed_weights(&self) -> Vec<[i16; N]> {
-        let fixed = |w: f32| (w * 2048.0).round_ties_even() as i16;
+        let fixed = |w: f32| nearest(w * 2048.0) as i16;
         self.weights.iter().map(|weights| weights.map(fixed)).collect()
     }
 }

@@ -1,0 +1,91 @@
+//! Counting how often samples occur.
+
+use super::Sample;
+
+/// A sample whose values can be counted: `u8` or `u16`.
+pub trait Counted: Sample + Into<usize> {
+    /// How many values there are.
+    const VALUES: usize;
+
+    /// Sets of counters: equal neighbours would wait for each other's counter.
+    const SETS: usize;
+
+    /// Adds the samples to the counters, [`SETS`](Self::SETS) times [`VALUES`](Self::VALUES).
+    fn count(samples: &[Self], counters: &mut [u32]);
+
+    /// Four samples side by side.
+    type Quad: Copy + Default;
+
+    fn quad(four: [Self; 4]) -> Self::Quad;
+
+    fn corners(quad: Self::Quad) -> [f32; 4];
+}
+
+impl Counted for u8 {
+    const VALUES: usize = 1 << 8;
+    const SETS: usize = 4;
+    type Quad = u32;
+
+    fn count(samples: &[u8], counters: &mut [u32]) {
+        let [a, b, c, d] = counters.as_chunks_mut::<256>().0 else { return };
+        let (eights, rest) = samples.as_chunks::<8>();
+        for eight in eights {
+            let v = eight.map(usize::from);
+            // Black, and the saturated parts of a frame, come in long runs.
+            if u64::from_ne_bytes(*eight) == u64::from_ne_bytes([eight[0]; 8]) {
+                a[v[0]] += 8;
+                continue;
+            }
+            a[v[0]] += 1;
+            b[v[1]] += 1;
+            c[v[2]] += 1;
+            d[v[3]] += 1;
+            a[v[4]] += 1;
+            b[v[5]] += 1;
+            c[v[6]] += 1;
+            d[v[7]] += 1;
+        }
+        rest.iter().for_each(|v| a[usize::from(*v)] += 1);
+    }
+
+    #[inline(always)]
+    fn quad(four: [u8; 4]) -> u32 {
+        u32::from_le_bytes(four)
+    }
+
+    #[inline(always)]
+    fn corners(quad: u32) -> [f32; 4] {
+        // By way of i32, from which every CPU converts several at once.
+        [0, 8, 16, 24].map(|shift| (quad >> shift & 0xff) as i32 as f32)
+    }
+}
+
+impl Counted for u16 {
+    const VALUES: usize = 1 << 16;
+    const SETS: usize = 1;
+    type Quad = u64;
+
+    fn count(samples: &[u16], counters: &mut [u32]) {
+        let Some(counters) = counters.first_chunk_mut::<{ 1 << 16 }>() else { return };
+        samples.iter().for_each(|v| counters[usize::from(*v)] += 1);
+    }
+
+    #[inline(always)]
+    fn quad(four: [u16; 4]) -> u64 {
+        four.iter().rev().fold(0, |quad, v| quad << 16 | u64::from(*v))
+    }
+
+    #[inline(always)]
+    fn corners(quad: u64) -> [f32; 4] {
+        [0, 16, 32, 48].map(|shift| (quad >> shift & 0xffff) as i32 as f32)
+    }
+}
+
+/// Adds all sets of counters up in the first, and gives that.
+pub(super) fn total(counters: &mut [u32], values: usize) -> &mut [u32] {
+    let (first, others) = counters.split_at_mut(values);
+    for other in others.chunks_exact(values) {
+        first.iter_mut().zip(other).for_each(|(sum, n)| *sum += n);
+    }
+    first
+}
