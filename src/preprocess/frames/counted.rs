@@ -1,6 +1,7 @@
 //! Counting how often samples occur.
 
 use super::Sample;
+use crate::engine::{Simd, vectorised};
 
 /// A sample whose values can be counted: `u8` or `u16`.
 pub trait Counted: Sample + Into<usize> {
@@ -12,6 +13,9 @@ pub trait Counted: Sample + Into<usize> {
 
     /// Adds the samples to the counters, [`SETS`](Self::SETS) times [`VALUES`](Self::VALUES).
     fn count(samples: &[Self], counters: &mut [u32]);
+
+    /// Smallest and largest.
+    fn range(simd: Simd, samples: &[Self]) -> (Self, Self);
 
     /// Four samples side by side.
     type Quad: Copy + Default;
@@ -48,6 +52,10 @@ impl Counted for u8 {
         rest.iter().for_each(|v| a[usize::from(*v)] += 1);
     }
 
+    fn range(simd: Simd, samples: &[u8]) -> (u8, u8) {
+        range(simd, samples, (u8::MAX, u8::MIN))
+    }
+
     #[inline(always)]
     fn quad(four: [u8; 4]) -> u32 {
         u32::from_le_bytes(four)
@@ -70,6 +78,10 @@ impl Counted for u16 {
         samples.iter().for_each(|v| counters[usize::from(*v)] += 1);
     }
 
+    fn range(simd: Simd, samples: &[u16]) -> (u16, u16) {
+        range(simd, samples, (u16::MAX, u16::MIN))
+    }
+
     #[inline(always)]
     fn quad(four: [u16; 4]) -> u64 {
         four.iter().rev().fold(0, |quad, v| quad << 16 | u64::from(*v))
@@ -88,4 +100,23 @@ pub(super) fn total(counters: &mut [u32], values: usize) -> &mut [u32] {
         first.iter_mut().zip(other).for_each(|(sum, n)| *sum += n);
     }
     first
+}
+
+vectorised! {
+    /// `none` is the range of no sample.
+    fn range[T: Ord + Copy](samples: &[T], none: (T, T)) -> (T, T) {
+        // In lanes, so that the compiler uses vectors.
+        const LANES: usize = 64;
+        let (mut lows, mut highs) = ([none.0; LANES], [none.1; LANES]);
+        let mut add = |samples: &[T]| {
+            for ((low, high), v) in lows.iter_mut().zip(&mut highs).zip(samples) {
+                *low = (*low).min(*v);
+                *high = (*high).max(*v);
+            }
+        };
+        let (blocks, rest) = samples.as_chunks::<LANES>();
+        blocks.iter().for_each(|block| add(block));
+        add(rest);
+        (lows.into_iter().fold(none.0, T::min), highs.into_iter().fold(none.1, T::max))
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::values::Histogram;
+use super::values::Mapped;
 use super::{Counted, Gamma};
 use crate::engine::{Simd, vectorised};
 use crate::image::Frame;
@@ -57,8 +57,9 @@ impl<'a, T: Counted> Listed<'a, T> {
     }
 
     /// `None` for a constant frame.
-    pub fn normalise(self, method: &Normalise) -> Option<Self> {
-        let scaling = method.scaling(|| Histogram::new(&self.frame, |v| self.value(v)))?;
+    pub fn normalise(self, simd: Simd, method: &Normalise) -> Option<Self> {
+        let value = |v| self.value(v);
+        let scaling = method.scaling(|| Mapped { simd, frame: &self.frame, value })?;
         let table = match self.table {
             Table::Same => Table::Scaled(scaling),
             _ => Table::Real((0..T::VALUES).map(|v| scaling.of(self.value(v))).collect()),
@@ -71,8 +72,7 @@ impl<'a, T: Counted> Listed<'a, T> {
         match self.table {
             Table::Same => Ok(self.frame),
             Table::Whole(table) => {
-                let mut data = vec![T::default(); self.frame.data.len()];
-                look_up(simd, &self.frame.data, &table, &mut data);
+                let data = look_up(simd, &self.frame.data, &table);
                 Ok(Cow::Owned(self.frame.with(data)))
             }
             _ => Err(self),
@@ -82,37 +82,30 @@ impl<'a, T: Counted> Listed<'a, T> {
     /// The frame with everything applied.
     pub fn reals(self, simd: Simd) -> Frame<f32> {
         let from = &self.frame.data;
-        let mut data = vec![0.0; from.len()];
-        match &self.table {
-            Table::Same => convert(simd, from, &mut data),
-            Table::Scaled(scaling) => scale(simd, from, *scaling, &mut data),
+        let data = match &self.table {
+            Table::Same => convert(simd, from),
+            Table::Scaled(scaling) => scale(simd, from, *scaling),
             Table::Whole(table) => {
                 let table: Vec<f32> = table.iter().map(|v| v.real()).collect();
-                look_up(simd, from, &table, &mut data);
+                look_up(simd, from, &table)
             }
-            Table::Real(table) => look_up(simd, from, table, &mut data),
-        }
+            Table::Real(table) => look_up(simd, from, table),
+        };
         self.frame.with(data)
     }
 }
 
 vectorised! {
-    fn look_up[T: Counted, U: Copy](from: &[T], table: &[U], to: &mut [U]) {
+    fn look_up[T: Counted, U: Copy](from: &[T], table: &[U]) -> Vec<U> {
         let table = &table[..T::VALUES];
-        for (to, v) in to.iter_mut().zip(from) {
-            *to = table[(*v).into()];
-        }
+        from.iter().map(|v| table[(*v).into()]).collect()
     }
 
-    fn convert[T: Sample](from: &[T], to: &mut [f32]) {
-        for (to, v) in to.iter_mut().zip(from) {
-            *to = v.real();
-        }
+    fn convert[T: Sample](from: &[T]) -> Vec<f32> {
+        from.iter().map(|v| v.real()).collect()
     }
 
-    fn scale[T: Sample](from: &[T], scaling: Scaling, to: &mut [f32]) {
-        for (to, v) in to.iter_mut().zip(from) {
-            *to = scaling.of(v.real());
-        }
+    fn scale[T: Sample](from: &[T], scaling: Scaling) -> Vec<f32> {
+        from.iter().map(|v| scaling.of(v.real())).collect()
     }
 }

@@ -130,10 +130,10 @@ impl FramePipeline {
             },
             Step::Normalise(method) => match values {
                 Values::Bytes(listed) => {
-                    Values::Bytes(listed.normalise(method).ok_or_else(constant)?)
+                    Values::Bytes(listed.normalise(simd, method).ok_or_else(constant)?)
                 }
                 Values::Words(listed) => {
-                    Values::Words(listed.normalise(method).ok_or_else(constant)?)
+                    Values::Words(listed.normalise(simd, method).ok_or_else(constant)?)
                 }
                 Values::Floats(frame) => {
                     let scaling = method.scaling(|| &*frame).ok_or_else(constant)?;
