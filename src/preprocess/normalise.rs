@@ -33,15 +33,15 @@ pub(super) trait Statistics {
 /// What normalising does to each sample.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Scaling {
-    zero: f64,
-    factor: f64,
+    zero: f32,
+    factor: f32,
     clip: bool,
 }
 
 impl Scaling {
     #[inline(always)]
     pub fn of(&self, sample: f32) -> f32 {
-        let scaled = ((f64::from(sample) - self.zero) * self.factor) as f32;
+        let scaled = (sample - self.zero) * self.factor;
         if self.clip { scaled.clamp(0.0, 1.0) } else { scaled }
     }
 }
@@ -72,8 +72,8 @@ impl Normalise {
             }
             Normalise::Window { low, high } => (low, high, true),
         };
-        let factor = 1.0 / (one - zero);
-        (one - zero).is_normal().then_some(Scaling { zero, factor, clip })
+        let (zero, factor) = (zero as f32, (1.0 / (one - zero)) as f32);
+        factor.is_normal().then_some(Scaling { zero, factor, clip })
     }
 
     /// What is wrong with the numbers: of what, what was expected, what was found.

@@ -78,12 +78,16 @@ impl Pad {
             return Err(Error::unusable(name, problem, "crop or resize the frame before"));
         }
         let [x, y] = [(self.width - width) / 2, (self.height - height) / 2];
-        let mut padded = Frame::filled(self.width, self.height, T::rounded(self.value));
-        padded.spacing = frame.spacing;
-        for (row, out) in padded.data.chunks_exact_mut(self.width).skip(y).take(height).enumerate()
-        {
-            out[x..x + width].copy_from_slice(frame.row(row));
+        let value = T::rounded(self.value);
+        let mut data = Vec::with_capacity(self.width * self.height);
+        data.resize(y * self.width, value);
+        for row in frame.data.chunks_exact(width) {
+            data.resize(data.len() + x, value);
+            data.extend_from_slice(row);
+            data.resize(data.len() + self.width - width - x, value);
         }
+        data.resize(self.width * self.height, value);
+        let padded = Frame { spacing: frame.spacing, ..Frame::new(self.width, self.height, data) };
         Ok((padded, [x, y]))
     }
 }

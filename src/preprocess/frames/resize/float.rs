@@ -41,8 +41,11 @@ fn resample<T: Sample, const N: usize>(
 vectorised! {
     fn sum_across[T: Sample, const N: usize](from: &[T], taps: &Taps<N>, to: &mut [f32]) {
         for ((to, at), weights) in to.iter_mut().zip(&taps.at).zip(&taps.weights) {
-            let product = |i: usize| from[at[i] as usize].real() * weights[i];
-            *to = (1..N).fold(product(0), |sum, i| sum + product(i));
+            let mut sum = from[at[0] as usize].real() * weights[0];
+            for i in 1..N {
+                sum += from[at[i] as usize].real() * weights[i];
+            }
+            *to = sum;
         }
     }
 
@@ -53,13 +56,19 @@ vectorised! {
         to: &mut [T],
     ) {
         let rows = rows.map(|row| &row[..to.len()]);
-        for (x, to) in to[..body].iter_mut().enumerate() {
-            let last = rows[N - 1][x] * weights[N - 1];
-            *to = T::rounded((0..N - 1).rev().fold(last, |sum, i| rows[i][x] * weights[i] + sum));
+        for x in 0..body {
+            let mut sum = rows[N - 1][x] * weights[N - 1];
+            for i in (0..N - 1).rev() {
+                sum += rows[i][x] * weights[i];
+            }
+            to[x] = T::rounded(sum);
         }
-        for (x, to) in to.iter_mut().enumerate().skip(body) {
-            let first = rows[0][x] * weights[0];
-            *to = T::rounded((1..N).fold(first, |sum, i| sum + rows[i][x] * weights[i]));
+        for x in body..to.len() {
+            let mut sum = rows[0][x] * weights[0];
+            for i in 1..N {
+                sum += rows[i][x] * weights[i];
+            }
+            to[x] = T::rounded(sum);
         }
     }
 }
