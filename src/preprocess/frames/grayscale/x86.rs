@@ -94,8 +94,8 @@ pub(super) unsafe fn avx512<const C: usize>(colours: &[[u8; C]], gray: &mut [u8]
     let from = colours.as_flattened();
     // SAFETY: constants of the length that is loaded.
     let [red_green, blue, quads] = unsafe {
-        let [red_green, blue] = const { places(C) }
-            .map(|p| _mm512_broadcast_i32x4(_mm_loadu_si128(p.as_ptr().cast())));
+        let [red_green, blue] =
+            const { places(C) }.map(|p| _mm512_broadcast_i32x4(_mm_loadu_si128(p.as_ptr().cast())));
         let quads = const { quads::<16>(C) };
         [red_green, blue, _mm512_loadu_si512(quads.as_ptr().cast())]
     };
@@ -120,8 +120,7 @@ pub(super) unsafe fn avx512<const C: usize>(colours: &[[u8; C]], gray: &mut [u8]
             let words = [_mm512_packus_epi32(a, b), _mm512_packus_epi32(c, d)];
             let bytes = _mm512_packus_epi16(words[0], words[1]);
             // Packing works in each 128 bits: now every 32 bits are four pixels, in another order.
-            let order =
-                _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
             let bytes = _mm512_permutexvar_epi32(order, bytes);
             _mm512_storeu_si512(gray.as_mut_ptr().add(done).cast(), bytes);
         }

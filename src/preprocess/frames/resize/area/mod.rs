@@ -103,12 +103,7 @@ fn halve<T: Summed>(simd: Simd, from: &Frame<T>, to: &mut Frame<T>) {
 }
 
 /// As [`Summed::blocks`], with sums in OpenCV's order.
-fn blocks_in_order<T: Summed>(
-    simd: Simd,
-    from: &Frame<T>,
-    cover: [usize; 2],
-    to: &mut Frame<T>,
-) {
+fn blocks_in_order<T: Summed>(simd: Simd, from: &Frame<T>, cover: [usize; 2], to: &mut Frame<T>) {
     let rows = from.data.chunks_exact(cover[1] * from.width);
     for (block, out) in rows.zip(to.data.chunks_exact_mut(to.width)) {
         means(simd, block, cover, out);

@@ -76,8 +76,11 @@ impl Lanes {
 impl Block {
     /// `None` where a window cannot hold a share of four results.
     fn new(shares: &Shares, start: usize, to: usize, count: usize) -> Option<Self> {
-        let mut block =
-            Block { windows: [0; 4], places: [ZERO; 4 * BLOCK], weights: vec![[0.0; BLOCK]; count] };
+        let mut block = Block {
+            windows: [0; 4],
+            places: [ZERO; 4 * BLOCK],
+            weights: vec![[0.0; BLOCK]; count],
+        };
         for lane in 0..BLOCK {
             let (first, weights) = shares.of((start + lane).min(to - 1));
             let window = &mut block.windows[lane / 4];
