@@ -9,6 +9,7 @@ mod normalise;
 mod percentile;
 mod smooth;
 
+pub(crate) use frames::defect;
 pub use grid::{Fit, GridSpec, Initial, Orientation, centre_of_mass, sample_into, sample_on};
 pub(crate) use lattice::on_voxel;
 pub use normalise::Normalise;

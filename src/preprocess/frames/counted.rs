@@ -1,6 +1,6 @@
 //! Counting how often samples occur.
 
-use super::Sample;
+use super::{Sample, lookup};
 use crate::engine::{Simd, vectorised};
 
 /// A sample whose values can be counted: `u8` or `u16`.
@@ -16,6 +16,9 @@ pub trait Counted: Sample + Into<usize> {
 
     /// Smallest and largest.
     fn range(simd: Simd, samples: &[Self]) -> (Self, Self);
+
+    /// What a table of [`VALUES`](Self::VALUES) makes of each sample.
+    fn look_up(simd: Simd, samples: &[Self], table: &[Self]) -> Vec<Self>;
 
     /// Four samples side by side.
     type Quad: Copy + Default;
@@ -56,6 +59,12 @@ impl Counted for u8 {
         range(simd, samples, (u8::MAX, u8::MIN))
     }
 
+    fn look_up(simd: Simd, samples: &[u8], table: &[u8]) -> Vec<u8> {
+        let mut found = vec![0; samples.len()];
+        lookup::look_up(simd, samples, &table.as_chunks().0[0], &mut found);
+        found
+    }
+
     #[inline(always)]
     fn quad(four: [u8; 4]) -> u32 {
         u32::from_le_bytes(four)
@@ -80,6 +89,11 @@ impl Counted for u16 {
 
     fn range(simd: Simd, samples: &[u16]) -> (u16, u16) {
         range(simd, samples, (u16::MAX, u16::MIN))
+    }
+
+    fn look_up(_: Simd, samples: &[u16], table: &[u16]) -> Vec<u16> {
+        let table = &table[..Self::VALUES];
+        samples.iter().map(|v| table[usize::from(*v)]).collect()
     }
 
     #[inline(always)]

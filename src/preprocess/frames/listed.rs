@@ -72,7 +72,7 @@ impl<'a, T: Counted> Listed<'a, T> {
         match self.table {
             Table::Same => Ok(self.frame),
             Table::Whole(table) => {
-                let data = look_up(simd, &self.frame.data, &table);
+                let data = T::look_up(simd, &self.frame.data, &table);
                 Ok(Cow::Owned(self.frame.with(data)))
             }
             _ => Err(self),
@@ -85,10 +85,7 @@ impl<'a, T: Counted> Listed<'a, T> {
         let data = match &self.table {
             Table::Same => convert(simd, from),
             Table::Scaled(scaling) => scale(simd, from, *scaling),
-            Table::Whole(table) => {
-                let table: Vec<f32> = table.iter().map(|v| v.real()).collect();
-                look_up(simd, from, &table)
-            }
+            Table::Whole(table) => convert(simd, &T::look_up(simd, from, table)),
             Table::Real(table) => look_up(simd, from, table),
         };
         self.frame.with(data)
@@ -96,7 +93,7 @@ impl<'a, T: Counted> Listed<'a, T> {
 }
 
 vectorised! {
-    fn look_up[T: Counted, U: Copy](from: &[T], table: &[U]) -> Vec<U> {
+    fn look_up[T: Counted](from: &[T], table: &[f32]) -> Vec<f32> {
         let table = &table[..T::VALUES];
         from.iter().map(|v| table[(*v).into()]).collect()
     }

@@ -55,11 +55,9 @@ impl FramePipeline {
     /// # Errors
     /// [`Error::Option`] for a step that no frame could be put through.
     pub fn new(steps: &[Step], simd: Simd) -> Result<Self> {
-        for (i, step) in steps.iter().enumerate() {
-            if let Some((what, expected, found)) = defect(step, &steps[..i]) {
-                let option = format!("preprocess, step {}, {what}", i + 1);
-                return Err(Error::Option { option, expected: expected.into(), found });
-            }
+        if let Some((at, (what, expected, found))) = defect(steps) {
+            let option = format!("preprocess, step {}, {what}", at + 1);
+            return Err(Error::Option { option, expected: expected.into(), found });
         }
         Ok(FramePipeline { steps: steps.to_vec(), simd })
     }
@@ -224,8 +222,16 @@ fn whole<'a, T>(frame: &'a Frame<T>, name: &str) -> Result<&'a Frame<T>> {
     Err(Error::unusable(name, problem, advice))
 }
 
-/// What is wrong with a step after those `before`: of what, what was expected, what was found.
-fn defect(step: &Step, before: &[Step]) -> Option<(&'static str, &'static str, String)> {
+/// Of what something is wrong, what was expected, what was found.
+pub(crate) type StepDefect = (&'static str, &'static str, String);
+
+/// The first step (from 0) that no image could be put through.
+pub(crate) fn defect(steps: &[Step]) -> Option<(usize, StepDefect)> {
+    (0..steps.len()).find_map(|i| Some((i, step_defect(&steps[i], &steps[..i])?)))
+}
+
+/// What is wrong with a step after those `before`.
+fn step_defect(step: &Step, before: &[Step]) -> Option<StepDefect> {
     let positive = |v: f64| v.is_finite() && v > 0.0;
     let size = |width: usize, height: usize| {
         let pixels = width.checked_mul(height).filter(|n| (1..=MOST_PIXELS).contains(n));
