@@ -153,8 +153,8 @@ vectorised! {
         let each = above / values as u32;
         counters.iter_mut().for_each(|n| *n += each);
         let rest = above as usize % values;
-        if rest > 0 {
-            counters.iter_mut().step_by(values / rest).take(rest).for_each(|n| *n += 1);
+        if let Some(step) = values.checked_div(rest) {
+            counters.iter_mut().step_by(step).take(rest).for_each(|n| *n += 1);
         }
     }
 

@@ -17,7 +17,7 @@ mod values;
 pub use clahe::{Clahe, MOST_TILES};
 pub use counted::Counted;
 pub use cut::{Crop, Pad};
-pub use gaussian::{Gaussian, WIDEST};
+pub use gaussian::{Gaussian, Smoothed, WIDEST};
 pub use grayscale::{Channel, grayscale};
 pub(crate) use pipeline::defect;
 pub use pipeline::{FramePipeline, MOST_PIXELS, Prepared};

@@ -35,7 +35,7 @@ vectorised! {
     fn sum_two(rows: [&[i16]; 2], weights: [i16; 2], to: &mut [u8]) {
         let [a, b] = rows.map(|row| &row[..to.len()]);
         for ((to, a), b) in to.iter_mut().zip(a).zip(b) {
-            let part = |v: i16, i: usize| (i32::from(v) * i32::from(weights[i]) >> 16) as i16;
+            let part = |v: i16, i: usize| ((i32::from(v) * i32::from(weights[i])) >> 16) as i16;
             *to = ((part(*a, 0) + part(*b, 1) + 2) >> 2) as u8;
         }
     }

@@ -17,7 +17,7 @@ mod windows;
 
 use serde::{Deserialize, Serialize};
 
-use super::Sample;
+use super::Smoothed;
 use crate::engine::Simd;
 use crate::image::Frame;
 
@@ -82,7 +82,7 @@ impl Resize {
 }
 
 /// A sample of a frame that can be resized: `u8`, `u16` or `f32`.
-pub trait Resizable: Sample + area::Summed {
+pub trait Resizable: Smoothed + area::Summed {
     /// `covered`: by the area that a pixel covers, where that is less than a pixel of `from`.
     fn linear(simd: Simd, from: &Frame<Self>, to: &mut Frame<Self>, covered: bool);
 
