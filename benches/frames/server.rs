@@ -11,6 +11,8 @@ use intraop::preprocess::Step;
 use intraop::preprocess::frames::{FramePipeline, Resizable, grayscale};
 use serde::{Deserialize, Serialize};
 
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
 #[derive(Deserialize)]
 struct Request {
     /// One step that keeps the kind of samples is run by itself, others as a list, to f32.
@@ -49,7 +51,7 @@ struct Answer {
     simd: Vec<String>,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Outcome<()> {
     for line in stdin().lines() {
         let answer = serve(&serde_json::from_str(&line?)?)?;
         println!("{}", serde_json::to_string(&answer)?);
@@ -58,7 +60,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn serve(request: &Request) -> Result<Answer, Box<dyn Error>> {
+fn serve(request: &Request) -> Outcome<Answer> {
     let simd = request.simd.as_deref().map_or(Ok(Simd::detect()), str::parse)?;
     let bytes = std::fs::read(&request.input)?;
     let words = || bytes.as_chunks().0.iter().map(|b| u16::from_le_bytes(*b));
@@ -94,7 +96,7 @@ fn grouped<const C: usize>(words: impl Iterator<Item = u16>) -> Vec<[u16; C]> {
 }
 
 /// A step that moves samples or sums them up.
-fn moved<T: Resizable>(simd: Simd, step: &Step, frame: &Frame<T>) -> intraop::Result<Frame<T>> {
+fn moved<T: Resizable>(simd: Simd, step: &Step, frame: &Frame<T>) -> Outcome<Frame<T>> {
     Ok(match step {
         Step::Resize(resize) => resize.apply(simd, frame),
         Step::Gaussian(gaussian) => gaussian.apply(simd, frame),
@@ -104,15 +106,15 @@ fn moved<T: Resizable>(simd: Simd, step: &Step, frame: &Frame<T>) -> intraop::Re
     })
 }
 
-fn list(request: &Request, simd: Simd, pixels: &Pixels) -> Result<Answer, Box<dyn Error>> {
+fn list(request: &Request, simd: Simd, pixels: &Pixels) -> Outcome<Answer> {
     let pipeline = FramePipeline::new(&request.steps, simd)?;
     measure(request, || Ok(pipeline.run(pixels, "frame")?.frame))
 }
 
 fn measure<T: Resizable>(
     request: &Request,
-    run: impl Fn() -> intraop::Result<Frame<T>>,
-) -> Result<Answer, Box<dyn Error>> {
+    run: impl Fn() -> Outcome<Frame<T>>,
+) -> Outcome<Answer> {
     let mut frame = run()?;
     let mut ns = Vec::with_capacity(request.repeat);
     for _ in 0..request.repeat {
