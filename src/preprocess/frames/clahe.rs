@@ -23,6 +23,8 @@ pub struct Clahe {
 pub const MOST_TILES: usize = 32;
 
 impl Clahe {
+    /// # Panics
+    /// If the frame has no pixel, or an axis no tile.
     pub fn apply<T: Counted>(&self, simd: Simd, frame: &Frame<T>) -> Frame<T> {
         let [columns, rows] = self.tiles;
         let size = self.tile_size(frame.size());
@@ -187,5 +189,46 @@ vectorised! {
             let below = c * (1.0 - t) + d * t;
             *to = T::rounded(above * (1.0 - down) + below * down);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame() -> Frame<u8> {
+        Frame::new(13, 10, (0..130).map(|i| (i * i * 7 % 251 / 3) as u8).collect())
+    }
+
+    #[test]
+    fn pixels_are_opencvs_at_every_level() {
+        let bytes = frame();
+        let words = bytes.with(bytes.data.iter().map(|v| u16::from(*v) * 300).collect());
+        // OpenCV 5.0.0: cv2.createCLAHE(2, (3, 2)).apply(frame)[9]; 3 and 2 do not divide 13 and 10.
+        let clahe = Clahe { clip_limit: 2.0, tiles: [3, 2] };
+        for simd in Simd::all() {
+            let found = clahe.apply(simd, &bytes);
+            assert_eq!(
+                found.row(9),
+                [153, 51, 170, 109, 54, 22, 182, 145, 124, 115, 123, 151, 18],
+                "{simd}"
+            );
+            assert_eq!(
+                clahe.apply(simd, &words).row(9),
+                [
+                    39321, 13107, 43690, 28180, 13762, 5462, 46748, 39540, 31894, 30147, 32768,
+                    40413, 4587
+                ],
+                "{simd}"
+            );
+            let each = Clahe { clip_limit: 40.0, tiles: [13, 10] }.apply(simd, &bytes);
+            assert_eq!(each.data.iter().map(|v| u32::from(*v)).sum::<u32>(), 22132, "{simd}");
+        }
+    }
+
+    #[test]
+    fn what_is_beyond_is_mirrored_without_the_last_pixel() {
+        assert_eq!((0..9).map(|i| mirrored(i, 3)).collect::<Vec<_>>(), [0, 1, 2, 1, 0, 1, 2, 1, 0]);
+        assert_eq!((0..4).map(|i| mirrored(i, 1)).collect::<Vec<_>>(), [0; 4]);
     }
 }

@@ -1,5 +1,6 @@
-//! What happens to a 2-D frame between a file and a network. Each operation has a file; every
-//! SIMD level gives the same bits.
+//! What happens to a 2-D frame between a file and a network. Each operation has a file or folder;
+//! every SIMD level gives the same bits. [`FramePipeline`] runs a manifest's list, and refuses what
+//! the operations by themselves expect: frames with pixels, and steps that make sense.
 
 mod clahe;
 mod counted;

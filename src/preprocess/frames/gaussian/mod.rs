@@ -25,6 +25,8 @@ pub const WIDEST: f64 = 100.0;
 const BLOCK: usize = 64;
 
 impl Gaussian {
+    /// # Panics
+    /// If the frame has no pixel.
     pub fn apply<T: Smoothed>(&self, simd: Simd, frame: &Frame<T>) -> Frame<T> {
         T::smooth(simd, frame, &smooth::kernel(self.sigma_px))
     }

@@ -58,6 +58,9 @@ impl Resize {
     }
 
     /// The frame with [`size`](Self::size) pixels. What a pixel measures changes with it.
+    ///
+    /// # Panics
+    /// If the frame or the result has no pixel.
     pub fn apply<T: Resizable>(&self, simd: Simd, frame: &Frame<T>) -> Frame<T> {
         let [width, height] = self.size(frame.size());
         let mut out = Frame::filled(width, height, T::default());

@@ -41,7 +41,12 @@ impl Summed for u8 {
     }
 
     fn blocks(simd: Simd, from: &Frame<u8>, cover: [usize; 2], to: &mut Frame<u8>) {
-        blocks_by_columns(simd, from, cover, to);
+        // Beyond, an i32 could not hold the sum (nor OpenCV's).
+        if cover[0] * cover[1] <= 1 << 23 {
+            blocks_by_columns(simd, from, cover, to);
+        } else {
+            blocks_in_order(simd, from, cover, to);
+        }
     }
 
     fn shares(simd: Simd, from: &Frame<u8>, to: &mut Frame<u8>) {
