@@ -73,6 +73,20 @@ def cases(gray):
            lambda: cv2.copyMakeBorder(gray, 100, 100, 100, 100, cv2.BORDER_CONSTANT, larger),
            pixels + larger.size, True, True)
 
+    small, scaled = np.empty((256, 256), "u1"), np.empty((256, 256), "f4")
+
+    def all_of_it():
+        cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY, out)
+        clahe.apply(out, out)
+        cv2.resize(out, (256, 256), small, interpolation=cv2.INTER_AREA)
+        cv2.normalize(small, scaled, 0, 1, cv2.NORM_MINMAX, cv2.CV_32F)
+
+    steps = [{"op": "grayscale"}, {"op": "clahe", "clip_limit": 2.0, "tiles": [8, 8]},
+             {"op": "resize", "width": 256, "height": 256, "interpolation": "area"},
+             {"op": "normalise", "method": "min_max"}]
+    yield ("list: RGB → gray → CLAHE → area to 256×256 → min-max", rgb, steps, all_of_it,
+           3 * pixels, False, True)
+
 
 def timed(run):
     start = time.perf_counter_ns()
@@ -84,13 +98,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--server", required=True, help="the example frame_server")
     parser.add_argument("--image", type=pathlib.Path)
-    parser.add_argument("--simd", nargs="*", help="levels; all vectors of this CPU when absent")
+    parser.add_argument("--simd", nargs="*", help="levels; avx2, avx512 or neon when absent")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--only", default="", help="cases with this in their name")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     frames = Frames(options.server)
-    levels = options.simd or frames.levels[1:]
+    levels = options.simd or [
+        level for level in frames.levels if level in ("avx2", "avx512", "neon")]
     gray = picture(options.image)
     copy = np.empty(gray.size * 4, "u1")
     source = np.ones_like(copy)
