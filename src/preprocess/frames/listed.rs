@@ -44,14 +44,17 @@ impl<'a, T: Counted> Listed<'a, T> {
         }
     }
 
-    pub fn gamma(self, gamma: &Gamma) -> Self {
-        let values = 0..T::VALUES;
+    /// `table`: what the step makes of whole numbers.
+    pub fn gamma(self, gamma: &Gamma, table: &[T]) -> Self {
         let table = match self.table {
-            Table::Same | Table::Whole(_) => {
-                let of = |v| T::rounded(gamma.of_whole(self.value(v) as usize, T::VALUES - 1));
-                Table::Whole(values.map(of).collect())
+            Table::Same => Table::Whole(table.to_vec()),
+            Table::Whole(before) => {
+                Table::Whole(before.into_iter().map(|v| table[v.into()]).collect())
             }
-            _ => Table::Real(values.map(|v| gamma.of_real(self.value(v))).collect()),
+            _ => {
+                let values = 0..T::VALUES;
+                Table::Real(values.map(|v| gamma.of_real(self.value(v))).collect())
+            }
         };
         Listed { table, ..self }
     }

@@ -1,6 +1,7 @@
 //! A manifest's list, run on a frame.
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 use super::listed::Listed;
 use super::{MOST_TILES, WIDEST, grayscale};
@@ -39,7 +40,8 @@ macro_rules! each_frame {
 /// pass. The result is the same, bit for bit.
 #[derive(Debug, Clone)]
 pub struct FramePipeline {
-    steps: Vec<Step>,
+    /// With what a gamma step makes of each 16-bit sample, once there was such a frame.
+    steps: Vec<(Step, OnceLock<Vec<u16>>)>,
     simd: Simd,
 }
 
@@ -59,7 +61,8 @@ impl FramePipeline {
             let option = format!("preprocess, step {}, {what}", at + 1);
             return Err(Error::Option { option, expected: expected.into(), found });
         }
-        Ok(FramePipeline { steps: steps.to_vec(), simd })
+        let steps = steps.iter().map(|step| (step.clone(), OnceLock::new())).collect();
+        Ok(FramePipeline { steps, simd })
     }
 
     /// Runs the list. Without a step that scales them, samples are the numbers of the file, 0 to
@@ -70,7 +73,7 @@ impl FramePipeline {
     /// step, when a step does not fit the frame, and when a constant frame should be normalised.
     pub fn run(&self, pixels: &Pixels, name: &str) -> Result<Prepared> {
         let simd = self.simd;
-        let gray = self.steps.first() == Some(&Step::Grayscale);
+        let gray = self.steps.first().is_some_and(|(step, _)| *step == Step::Grayscale);
         let needs_gray = || {
             let problem = "colours, where the package expects gray";
             Error::unusable(name, problem, "add the step op = \"grayscale\" to its manifest")
@@ -93,8 +96,8 @@ impl FramePipeline {
 
     fn finish(&self, mut values: Values, name: &str) -> Result<Prepared> {
         let mut transform = FrameTransform::IDENTITY;
-        for step in &self.steps {
-            values = self.step(step, values, &mut transform, name)?;
+        for (step, words) in &self.steps {
+            values = self.step(step, words, values, &mut transform, name)?;
         }
         let frame = match values {
             Values::Bytes(listed) => listed.reals(self.simd),
@@ -107,6 +110,7 @@ impl FramePipeline {
     fn step<'a>(
         &self,
         step: &Step,
+        words: &OnceLock<Vec<u16>>,
         values: Values<'a>,
         transform: &mut FrameTransform,
         name: &str,
@@ -119,8 +123,11 @@ impl FramePipeline {
         Ok(match step {
             Step::Grayscale => values,
             Step::Gamma(gamma) => match values {
-                Values::Bytes(listed) => Values::Bytes(listed.gamma(gamma)),
-                Values::Words(listed) => Values::Words(listed.gamma(gamma)),
+                Values::Bytes(listed) => Values::Bytes(listed.gamma(gamma, &gamma.table())),
+                Values::Words(listed) => {
+                    let table = words.get_or_init(|| gamma.table());
+                    Values::Words(listed.gamma(gamma, table))
+                }
                 Values::Floats(frame) => {
                     let data = frame.data.iter().map(|v| gamma.of_real(*v)).collect();
                     Values::from(frame.with(data))

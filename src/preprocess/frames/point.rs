@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Counted;
+
 /// Brightens (below 1) or darkens (above 1) the middle: `v^gamma`, of the share `v` of the largest
 /// sample for 8 and 16 bits, and of `v` itself for f32, where negative samples count as 0.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -12,10 +14,11 @@ pub struct Gamma {
 }
 
 impl Gamma {
-    /// What becomes of the whole number `value` of at most `largest`.
-    pub fn of_whole(&self, value: usize, largest: usize) -> f32 {
-        let largest = largest as f64;
-        (largest * (value as f64 / largest).powf(self.gamma)) as f32
+    /// What becomes of each 8- or 16-bit sample.
+    pub fn table<T: Counted>(&self) -> Vec<T> {
+        let largest = (T::VALUES - 1) as f64;
+        let of = |v: usize| (largest * (v as f64 / largest).powf(self.gamma)) as f32;
+        (0..T::VALUES).map(|v| T::rounded(of(v))).collect()
     }
 
     pub fn of_real(&self, value: f32) -> f32 {
