@@ -20,6 +20,7 @@ use kernels::Arenas;
 
 pub use network::{Network, TensorInfo};
 pub use plan::StepInfo;
+pub(crate) use simd::vectorised;
 pub use simd::{Level, Simd};
 
 /// What a session may use of the machine.

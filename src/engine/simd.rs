@@ -133,6 +133,45 @@ impl FromStr for Simd {
     }
 }
 
+/// Defines functions that are compiled for each level and choose by a [`Simd`]: plain loops that
+/// the compiler vectorises. Rust never fuses or reorders floating-point operations, so every level
+/// gives the same bits. Generics are written in brackets: `fn name[T: Bound](…)`.
+macro_rules! vectorised {
+    ($(
+        $(#[$attribute:meta])*
+        $visibility:vis fn $name:ident $([$($generics:tt)*])?
+        ($($arg:ident: $type:ty),* $(,)?) $(-> $out:ty)? $body:block
+    )*) => { $(
+        $(#[$attribute])*
+        #[allow(unsafe_code)]
+        $visibility fn $name $(<$($generics)*>)? (simd: Simd, $($arg: $type),*) $(-> $out)? {
+            #[inline(always)]
+            fn plain $(<$($generics)*>)? ($($arg: $type),*) $(-> $out)? $body
+            #[cfg(target_arch = "x86_64")]
+            {
+                use $crate::engine::Level;
+                #[target_feature(enable = "avx2,fma")]
+                fn avx2 $(<$($generics)*>)? ($($arg: $type),*) $(-> $out)? {
+                    plain($($arg),*)
+                }
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+                fn avx512 $(<$($generics)*>)? ($($arg: $type),*) $(-> $out)? {
+                    plain($($arg),*)
+                }
+                match simd.level() {
+                    // SAFETY: a `Simd` exists only for levels that the CPU has.
+                    Level::Avx512 | Level::Vnni => return unsafe { avx512($($arg),*) },
+                    Level::Avx2 | Level::AvxVnni => return unsafe { avx2($($arg),*) },
+                    _ => (),
+                }
+            }
+            let _ = simd;
+            plain($($arg),*)
+        }
+    )* };
+}
+pub(crate) use vectorised;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,4 +1,5 @@
-/// A 2-D image: `width` columns and `height` rows of samples, row by row.
+/// A 2-D image: `width` columns and `height` rows of samples, row by row. A sample is a number,
+/// or in a colour frame as it is read an array of them: red, green, blue, and opacity if any.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Frame<T = f32> {
     pub width: usize,
@@ -7,4 +8,54 @@ pub struct Frame<T = f32> {
     /// measured on the frame can be in millimetres.
     pub spacing: Option<[f64; 2]>,
     pub data: Vec<T>,
+}
+
+impl<T: Copy> Frame<T> {
+    /// A frame without a known pixel size.
+    ///
+    /// # Panics
+    /// If `data` does not hold one sample per pixel.
+    pub fn new(width: usize, height: usize, data: Vec<T>) -> Self {
+        assert_eq!(data.len(), width * height, "one sample per pixel");
+        Frame { width, height, spacing: None, data }
+    }
+
+    /// A frame with the same sample everywhere.
+    pub fn filled(width: usize, height: usize, value: T) -> Self {
+        Frame { width, height, spacing: None, data: vec![value; width * height] }
+    }
+
+    /// Width and height.
+    pub fn size(&self) -> [usize; 2] {
+        [self.width, self.height]
+    }
+
+    /// The samples of row `y`, from left to right.
+    ///
+    /// # Panics
+    /// If `y` is outside the frame.
+    #[inline]
+    pub fn row(&self, y: usize) -> &[T] {
+        &self.data[y * self.width..][..self.width]
+    }
+
+    /// The same pixels with other samples.
+    ///
+    /// # Panics
+    /// If `data` does not hold one sample per pixel.
+    pub fn with<U: Copy>(&self, data: Vec<U>) -> Frame<U> {
+        Frame { spacing: self.spacing, ..Frame::new(self.width, self.height, data) }
+    }
+}
+
+/// A frame as a file, a camera or a scanner hands it over.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Pixels {
+    Gray8(Frame<u8>),
+    Gray16(Frame<u16>),
+    Rgb8(Frame<[u8; 3]>),
+    Rgb16(Frame<[u16; 3]>),
+    Rgba8(Frame<[u8; 4]>),
+    Rgba16(Frame<[u16; 4]>),
+    Float(Frame<f32>),
 }

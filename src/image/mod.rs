@@ -2,12 +2,14 @@
 
 mod affine;
 mod frame;
+mod frame_transform;
 mod geometry;
 mod interpolate;
 mod volume;
 
 pub use affine::Affine;
-pub use frame::Frame;
+pub use frame::{Frame, Pixels};
+pub use frame_transform::FrameTransform;
 pub use geometry::Geometry;
 pub use interpolate::{Lerp, Place, inside};
 pub use volume::{Field, LabelMap, Volume};

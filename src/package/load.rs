@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::{GoldenCase, Head, HeadKind, Input, Manifest, SCHEMA, Task, Units};
 use crate::io::open_regular;
-use crate::preprocess::GridSpec;
+use crate::preprocess::{self, GridSpec, Step};
 use crate::{Error, Result};
 
 /// The manifest's name in every package.
@@ -249,6 +249,9 @@ fn check(path: &Path, m: &Manifest) -> Result<()> {
         let found = if m.grid.is_some() { "[grid] for frames" } else { "none for volumes" };
         return fail("grid".into(), expected, found.into());
     }
+    if let Some((field, expected, found)) = step_defect(&m.preprocess, m.grid.is_some()) {
+        return fail(field, expected, found);
+    }
     for graph in &m.graphs {
         let at = |field: &str| format!("graphs.{}.{field}", graph.name);
         if graph.inputs.len() != 1 || graph.heads.is_empty() {
@@ -270,6 +273,17 @@ fn check(path: &Path, m: &Manifest) -> Result<()> {
         }
     }
     if m.task == Task::Registration { check_registration(path, m) } else { Ok(()) }
+}
+
+/// What is wrong with the preprocessing: of what, what was expected, what was found.
+fn step_defect(steps: &[Step], volumes: bool) -> Option<(String, &'static str, String)> {
+    let of_frames = |step: &Step| !matches!(step, Step::Normalise(_));
+    if let Some(at) = steps.iter().position(of_frames).filter(|_| volumes) {
+        let found = format!("{:?}", steps[at]);
+        return Some((format!("preprocess, step {}", at + 1), "normalise, for volumes", found));
+    }
+    let (at, (what, expected, found)) = preprocess::defect(steps)?;
+    Some((format!("preprocess, step {}, {what}", at + 1), expected, found))
 }
 
 type Defect = (&'static str, String, String);

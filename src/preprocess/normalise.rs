@@ -10,7 +10,7 @@ const CHUNK: usize = 1 << 16;
 
 /// Brings intensities to a common range.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "method", rename_all = "snake_case")]
+#[serde(tag = "method", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Normalise {
     /// The smallest sample becomes 0, the largest 1.
     MinMax,
@@ -18,52 +18,113 @@ pub enum Normalise {
     Percentile { low: f64, high: f64 },
     /// Mean 0 and standard deviation 1.
     ZScore,
+    /// The sample `low` becomes 0, `high` 1, whatever the image; what is beyond is clipped.
+    Window { low: f64, high: f64 },
+}
+
+/// What a method must know of an image's samples.
+pub(super) trait Statistics {
+    /// Smallest and largest.
+    fn range(&self) -> (f64, f64);
+    fn percentiles(&self, percents: [f64; 2]) -> [f64; 2];
+    fn mean_and_sd(&self) -> (f64, f64);
+}
+
+/// What normalising does to each sample.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Scaling {
+    zero: f32,
+    factor: f32,
+    clip: bool,
+}
+
+impl Scaling {
+    #[inline(always)]
+    pub fn of(&self, sample: f32) -> f32 {
+        let scaled = (sample - self.zero) * self.factor;
+        if self.clip { scaled.clamp(0.0, 1.0) } else { scaled }
+    }
 }
 
 impl Normalise {
+    /// `samples` is asked only where the method needs to know. `None` for an image whose samples
+    /// are all (nearly) the same.
+    pub(super) fn scaling<S: Statistics>(&self, samples: impl FnOnce() -> S) -> Option<Scaling> {
+        let spread = |samples: &S| Some(samples.range()).filter(|(low, high)| high > low);
+        let (zero, one, clip) = match *self {
+            Normalise::MinMax => {
+                let (low, high) = spread(&samples())?;
+                (low, high, false)
+            }
+            Normalise::Percentile { low, high } => {
+                let samples = samples();
+                let range = spread(&samples)?;
+                let [zero, one] = samples.percentiles([low, high]);
+                // A mostly empty image (a small organ on black) may have both percentiles in
+                // the background: then its whole range is the contrast there is.
+                if one > zero { (zero, one, true) } else { (range.0, range.1, true) }
+            }
+            Normalise::ZScore => {
+                let samples = samples();
+                spread(&samples)?;
+                let (mean, sd) = samples.mean_and_sd();
+                (mean, mean + sd, false)
+            }
+            Normalise::Window { low, high } => (low, high, true),
+        };
+        let (zero, factor) = (zero as f32, (1.0 / (one - zero)) as f32);
+        factor.is_normal().then_some(Scaling { zero, factor, clip })
+    }
+
+    /// What is wrong with the numbers: of what, what was expected, what was found.
+    pub(super) fn defect(&self) -> Option<(&'static str, &'static str, String)> {
+        let (expected, low, high) = match *self {
+            Normalise::Percentile { low, high } if !(0.0 <= low && low < high && high <= 100.0) => {
+                ("0 ≤ low < high ≤ 100", low, high)
+            }
+            Normalise::Window { low, high } if !(high - low).is_normal() || low > high => {
+                ("low < high", low, high)
+            }
+            _ => return None,
+        };
+        Some(("normalise low and high", expected, format!("{low} and {high}")))
+    }
+
     pub(super) fn apply(&self, volume: &Volume, name: &str) -> Result<Volume> {
-        let constant = || {
+        let scaling = self.scaling(|| volume).ok_or_else(|| {
             Error::unusable(
                 name,
                 "all voxels have (nearly) the same value, so there is nothing to align",
                 "check that the right series was exported",
             )
-        };
-        let (low, high) = volume.range();
-        let data = &volume.data;
-        if high <= low {
-            return Err(constant());
-        }
-        let (zero, one, clip) = match *self {
-            Normalise::MinMax => (f64::from(low), f64::from(high), false),
-            Normalise::Percentile { low: p, high: q } => {
-                let [zero, one] = percentiles(data, [p, q]);
-                // A mostly empty image (a small organ on black) may have both percentiles in
-                // the background: then its whole range is the contrast there is.
-                if one > zero { (zero, one, true) } else { (low.into(), high.into(), true) }
-            }
-            Normalise::ZScore => {
-                let (mean, sd) = mean_and_sd(data);
-                (mean, mean + sd, false)
-            }
-        };
-        if !(one - zero).is_normal() {
-            return Err(constant());
-        }
-        let scale = 1.0 / (one - zero);
+        })?;
         let mut out = Volume::filled(volume.geometry.clone(), 0.0);
-        let chunks = out.data.par_chunks_mut(CHUNK).zip(data.par_chunks(CHUNK));
+        let chunks = out.data.par_chunks_mut(CHUNK).zip(volume.data.par_chunks(CHUNK));
         chunks.for_each(|(out, data)| {
             for (out, v) in out.iter_mut().zip(data) {
-                let scaled = ((f64::from(*v) - zero) * scale) as f32;
-                *out = if clip { scaled.clamp(0.0, 1.0) } else { scaled };
+                *out = scaling.of(*v);
             }
         });
         Ok(out)
     }
 }
 
-fn mean_and_sd(data: &[f32]) -> (f64, f64) {
+impl Statistics for &Volume {
+    fn range(&self) -> (f64, f64) {
+        let (low, high) = Volume::range(self);
+        (low.into(), high.into())
+    }
+
+    fn percentiles(&self, percents: [f64; 2]) -> [f64; 2] {
+        percentiles(&self.data, percents)
+    }
+
+    fn mean_and_sd(&self) -> (f64, f64) {
+        mean_and_sd(&self.data)
+    }
+}
+
+pub(super) fn mean_and_sd(data: &[f32]) -> (f64, f64) {
     let n = data.len() as f64;
     let mean = data.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
     let variance = data.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n;

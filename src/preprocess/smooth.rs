@@ -13,7 +13,7 @@ pub fn gaussian(volume: &mut Volume, sigma: [f64; 3]) {
 }
 
 /// Half of a symmetric kernel, the centre first, that sums to 1 over both sides.
-fn kernel(sigma: f64) -> Vec<f32> {
+pub(super) fn kernel(sigma: f64) -> Vec<f32> {
     let reach = (3.0 * sigma).ceil() as usize;
     let weights: Vec<f64> =
         (0..=reach).map(|i| (-0.5 * (i as f64 / sigma).powi(2)).exp()).collect();

@@ -4,33 +4,7 @@ use super::conv::scalar::quantised;
 use super::conv::{Activation, OFFSET};
 use super::map::real;
 use crate::engine::graph::Quant;
-use crate::engine::{Level, Simd};
-
-/// Defines functions that are compiled for each level and choose by a [`Simd`].
-macro_rules! vectorised {
-    ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),*) $body:block)*) => { $(
-        $(#[$doc])*
-        pub fn $name(simd: Simd, $($arg: $type),*) {
-            #[inline(always)]
-            fn plain($($arg: $type),*) $body
-            #[cfg(target_arch = "x86_64")]
-            {
-                #[target_feature(enable = "avx2,fma")]
-                fn avx2($($arg: $type),*) { plain($($arg),*) }
-                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-                fn avx512($($arg: $type),*) { plain($($arg),*) }
-                match simd.level() {
-                    // SAFETY: a `Simd` exists only for levels that the CPU has.
-                    Level::Avx512 | Level::Vnni => return unsafe { avx512($($arg),*) },
-                    Level::Avx2 | Level::AvxVnni => return unsafe { avx2($($arg),*) },
-                    _ => (),
-                }
-            }
-            let _ = (simd, Level::Scalar);
-            plain($($arg),*)
-        }
-    )* };
-}
+use crate::engine::{Simd, vectorised};
 
 /// Channels that a loop over voxels handles together: their sums and factors stay in registers.
 const PART: usize = 16;
@@ -55,30 +29,30 @@ macro_rules! by_parts {
 vectorised! {
     /// Real values → stored bytes. Divides, as ONNX says: times the reciprocal would round
     /// some halves the other way.
-    fn quantize_row(from: &[f32], to: &mut [u8], q: Quant) {
+    pub fn quantize_row(from: &[f32], to: &mut [u8], q: Quant) {
         for (to, v) in to.iter_mut().zip(from) {
             *to = quantised(*v / q.scale, q.zero);
         }
     }
 
-    fn dequantize_row(from: &[u8], to: &mut [f32], q: Quant) {
+    pub fn dequantize_row(from: &[u8], to: &mut [f32], q: Quant) {
         for (to, v) in to.iter_mut().zip(from) {
             *to = real(*v, q);
         }
     }
 
-    fn activate_row(row: &mut [f32], activation: Activation) {
+    pub fn activate_row(row: &mut [f32], activation: Activation) {
         if activation != Activation::NONE {
             row.iter_mut().for_each(|v| *v = activation.apply(*v));
         }
     }
 
-    fn add_row(row: &mut [f32], other: &[f32]) {
+    pub fn add_row(row: &mut [f32], other: &[f32]) {
         row.iter_mut().zip(other).for_each(|(v, o)| *v += o);
     }
 
     /// Per channel; the row holds whole voxels.
-    fn affine_row(row: &mut [f32], factor: &[f32], shift: &[f32]) {
+    pub fn affine_row(row: &mut [f32], factor: &[f32], shift: &[f32]) {
         for voxel in row.chunks_exact_mut(factor.len()) {
             for ((v, f), s) in voxel.iter_mut().zip(factor).zip(shift) {
                 *v = *v * f + s;
@@ -87,40 +61,40 @@ vectorised! {
     }
 
     /// Adds differences from `near` and their squares, per channel, to the halves of `sums`.
-    fn moments_row(row: Row<f32>, near: &[f32], sums: &mut [f32]) {
+    pub fn moments_row(row: Row<f32>, near: &[f32], sums: &mut [f32]) {
         by_parts!(near.len(), |W, start| moments_part::<W>(start, row, near, sums));
     }
 
     /// Adds codes and their squares, per channel, to the halves of `sums`: exact for up to 2^17
     /// voxels.
-    fn moments_stored_row(row: Row<u8>, sums: &mut [i32]) {
+    pub fn moments_stored_row(row: Row<u8>, sums: &mut [i32]) {
         by_parts!(sums.len() / 2, |W, start| moments_stored_part::<W>(start, row, sums));
     }
 
-    fn normalize(from: Row<f32>, to: RowMut<f32>, t: &Normal) {
+    pub fn normalize(from: Row<f32>, to: RowMut<f32>, t: &Normal) {
         by_parts!(t.mean.len(), |W, start| normalize_part::<W, _, _>(start, from, &mut *to.0, to.1, t));
     }
 
-    fn normalize_to_stored(from: Row<f32>, to: RowMut<u8>, t: &Normal) {
+    pub fn normalize_to_stored(from: Row<f32>, to: RowMut<u8>, t: &Normal) {
         by_parts!(t.mean.len(), |W, start| normalize_part::<W, _, _>(start, from, &mut *to.0, to.1, t));
     }
 
-    fn normalize_from_stored(from: Row<u8>, to: RowMut<f32>, t: &Normal) {
+    pub fn normalize_from_stored(from: Row<u8>, to: RowMut<f32>, t: &Normal) {
         by_parts!(t.mean.len(), |W, start| normalize_part::<W, _, _>(start, from, &mut *to.0, to.1, t));
     }
 
-    fn normalize_stored(from: Row<u8>, to: RowMut<u8>, t: &Normal) {
+    pub fn normalize_stored(from: Row<u8>, to: RowMut<u8>, t: &Normal) {
         by_parts!(t.mean.len(), |W, start| normalize_part::<W, _, _>(start, from, &mut *to.0, to.1, t));
     }
 
     /// Two planes' rows → voxels of two channels.
-    fn interleave(a: &[f32], b: &[f32], to: &mut [f32]) {
+    pub fn interleave(a: &[f32], b: &[f32], to: &mut [f32]) {
         for ((to, a), b) in to.chunks_exact_mut(2).zip(a).zip(b) {
             to.copy_from_slice(&[*a, *b]);
         }
     }
 
-    fn interleave_stored(a: &[f32], b: &[f32], to: &mut [u8], q: Quant) {
+    pub fn interleave_stored(a: &[f32], b: &[f32], to: &mut [u8], q: Quant) {
         for ((to, a), b) in to.chunks_exact_mut(2).zip(a).zip(b) {
             to.copy_from_slice(&[quantised(*a / q.scale, q.zero), quantised(*b / q.scale, q.zero)]);
         }
