@@ -68,6 +68,7 @@ fn write_phantoms(folder: &Path, package: &Package, pair: &Pair) -> Result<(), B
 fn serve(package: Package, arguments: &Arguments, pair: &Pair) -> Result<(), Box<dyn Error>> {
     let options = SessionOptions {
         threads: arguments.threads,
+        cores: (0..arguments.threads).collect(),
         simd: arguments.simd.unwrap_or_else(Simd::detect),
         ..Default::default()
     };
