@@ -179,7 +179,9 @@ def layers(net, engine, threads, runs):
     rows = []
     for same in zip(*runs):
         ms = median(layer[0] for layer in same)
-        _, kind, kernel, name = same[0]
+        # OpenVINO does not say how many products a layer takes.
+        _, kind, kernel, name, *macs = same[0]
+        kernel += "".join(f", {count / ms / 1e6:.0f} GMAC/s" for count in macs if count)
         rows.append([name, kind, kernel, f"{ms:.3f}", f"{ms / total:.1%}"])
     title = f"### {net}, {engine}, {threads} thread(s): {total:.1f} ms\n\n"
     return title + table(["layer", "kind", "kernel", "ms", "share"], rows)

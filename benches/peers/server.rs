@@ -75,9 +75,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Milliseconds, kind, speed and name of every step, as JSON.
 fn layers(steps: &[(StepInfo, Duration)]) -> String {
     let layer = |(step, took): &(StepInfo, Duration)| {
-        let speed = step.macs as f64 / took.as_secs_f64() / 1e9;
-        let what = format!("{} to {}, {speed:.0} GMAC/s", step.from, step.to);
-        serde_json::json!([took.as_secs_f64() * 1e3, step.op, what, step.name])
+        let what = format!("{} to {}", step.from, step.to);
+        serde_json::json!([took.as_secs_f64() * 1e3, step.op, what, step.name, step.macs])
     };
     serde_json::Value::from_iter(steps.iter().map(layer)).to_string()
 }
