@@ -70,7 +70,6 @@ fn serve(package: Package, arguments: &Arguments, pair: &Pair) -> Result<(), Box
         threads: arguments.threads,
         cores: (0..arguments.threads).collect(),
         simd: arguments.simd.unwrap_or_else(Simd::detect),
-        ..Default::default()
     };
     let session = Session::new(package, options)?;
     // The golden case is onnxruntime's: what is timed below computes the same.
