@@ -10,6 +10,8 @@ use crate::recipe::Recipe;
 pub struct Words {
     /// What it does and how images are prepared.
     pub does: String,
+    /// The options that name the data.
+    pub sources: &'static str,
     /// What labels were for.
     pub data: String,
     pub network: String,
@@ -153,7 +155,7 @@ fn training<R: Recipe>(options: &Options, state: &State<R>, words: &Words) -> St
     let (effort, recipe, schedule) = (&state.effort, &state.recipe, state.recipe.schedule());
     let mut command = format!("intraop-train {}", R::COMMAND);
     if !state.images.is_empty() {
-        command += " --data DATA";
+        command += words.sources;
     }
     for (option, value) in recipe.options() {
         command += format!(" \\\n    {option} {value}").trim_end();

@@ -67,6 +67,7 @@ impl Exported for Landmarks {
         let recipe = &state.recipe;
         Words {
             does: does(recipe),
+            sources: " --data DATA --negatives EMPTY",
             data: "The targets are ellipses fitted to outlines drawn by hand.".into(),
             network: network(recipe),
             batch: format!("{} frames per step", recipe.batch),

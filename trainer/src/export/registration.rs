@@ -82,6 +82,7 @@ impl Exported for Registration {
         let recipe = &state.recipe;
         Words {
             does: does(recipe),
+            sources: " --data DATA",
             data: labels(state),
             network: network(recipe),
             batch: format!("{} pairs per step", recipe.batch),

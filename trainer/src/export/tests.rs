@@ -2,10 +2,13 @@ use clap::Parser;
 use intraop::image::Geometry;
 use intraop::{phantom, registration};
 
+use intraop::package::HeadKind;
+
 use super::*;
 use tch::Device;
 
 use crate::data::Data;
+use crate::recipe::landmarks;
 use crate::recipe::registration::Settings;
 
 #[derive(Parser)]
@@ -206,4 +209,44 @@ fn without_labels_there_is_no_dice() {
     assert!(!card.contains("Dice") && !card.contains("holdout_dice"), "{card}");
     // The terms of other licences are in their own texts.
     assert!(!made.join("LICENSE").exists());
+}
+
+#[test]
+fn a_package_for_frames_proves_itself_on_a_frame() {
+    #[derive(Parser)]
+    struct Training {
+        #[command(flatten)]
+        recipe: landmarks::Settings,
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let text = "x --phantoms 4 --holdout 0.3 --size 96x64 --width 4 --batch 2 --steps 5";
+    let recipe = Training::parse_from(text.split_whitespace()).recipe;
+    let data = landmarks::Data::phantoms(4, &recipe).unwrap();
+    let mut trainer = Trainer::<Landmarks>::new(recipe, vec![], Device::Cpu);
+    for _ in 0..2 {
+        let mut record = trainer.step(&data).unwrap();
+        record.validation = trainer.validate(&data).unwrap();
+        trainer.state.history.push(record);
+    }
+    std::fs::create_dir(folder.path().join("run")).unwrap();
+    trainer.save(&folder.path().join("run")).unwrap();
+    let wrong = Trainer::<Registration>::load(&folder.path().join("run"), false).err().unwrap();
+    assert!(wrong.to_string().contains("one of landmarks"), "{wrong}");
+    export(&options(folder.path(), &[])).unwrap();
+
+    let package = Package::load(&folder.path().join("made")).unwrap();
+    let manifest = &package.manifest;
+    assert_eq!((manifest.task, &manifest.grid), (Task::Landmarks, &None));
+    let input = &manifest.graphs[0].inputs[0];
+    assert_eq!((&input.spatial_shape[..], &input.modality[0][..]), (&[64, 96][..], "US"));
+    let heads = &manifest.graphs[0].heads;
+    assert_eq!(heads[0].channel_def, ["ofd_a", "ofd_b", "bpd_a", "bpd_b"]);
+    assert_eq!((heads[0].kind, &heads[0].spatial_shape[..]), (HeadKind::Heatmaps, &[16, 24][..]));
+    assert_eq!((heads[1].kind, &heads[1].spatial_shape[..]), (HeadKind::Mask, &[32, 48][..]));
+    let session = Session::new(package, SessionOptions::with_threads(1)).unwrap();
+    assert!(session.verify().unwrap() < TOLERANCE);
+    let card = std::fs::read_to_string(folder.path().join("made/README.md")).unwrap();
+    for part in ["intraop-train landmarks", "holdout_circumference_mm", "seeds 1000 to 1003"] {
+        assert!(card.contains(part), "{part} is missing:\n{card}");
+    }
 }

@@ -60,7 +60,7 @@ pub trait Student: Sized {
     type Recipe: Recipe;
     type Data: Data;
 
-    fn new(recipe: &Self::Recipe, labels: &[i32], device: Device) -> Self;
+    fn new(recipe: &Self::Recipe, device: Device) -> Self;
 
     fn weights(&self) -> &Weights;
 
@@ -109,7 +109,7 @@ pub struct Trainer<S: Student> {
 
 impl<S: Student> Trainer<S> {
     pub fn new(recipe: S::Recipe, labels: Vec<i32>, device: Device) -> Self {
-        let student = S::new(&recipe, &labels, device);
+        let student = S::new(&recipe, device);
         let adam = Adam::new(student.weights());
         Trainer { student, adam, state: State::new(recipe, labels) }
     }

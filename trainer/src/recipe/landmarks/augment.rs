@@ -203,6 +203,7 @@ impl Augment {
         for (i, v) in frame.data.iter_mut().enumerate() {
             // Black is where nothing was measured.
             if *v < 0.5 {
+                *v = 0.0;
                 continue;
             }
             let [x, y] = [(i % width) as f32 / width as f32, (i / width) as f32 / height as f32];

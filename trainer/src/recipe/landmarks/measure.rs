@@ -77,8 +77,17 @@ pub fn figures(held: &[Held], found: &[Found]) -> Figures {
         log::debug!("{}: circumference {mm:+.2} mm", h.name);
         mm
     };
-    mean("circumference_mm", shown().map(|s| difference(s).abs()).collect());
-    mean("circumference_bias_mm", shown().map(difference).collect());
+    let differences: Vec<f64> = shown().map(difference).collect();
+    mean("circumference_mm", differences.iter().map(|mm| mm.abs()).collect());
+    mean("circumference_bias_mm", differences);
+    let by_ends = |(h, truth, f): (&Held, &Ellipse, &Found)| {
+        let [left, right, upper, lower] = f.ends;
+        let half = |p: [f64; 2], q: [f64; 2]| (p[0] - q[0]).hypot(p[1] - q[1]) / 2.0;
+        let semi_axes = [half(left?, right?), half(upper?, lower?)];
+        let found = Ellipse { semi_axes, ..*truth };
+        Some((found.circumference() - truth.circumference()).abs() * h.mm_per_pixel)
+    };
+    mean("circumference_by_ends_mm", shown().filter_map(by_ends).collect());
     let dice = |(_, truth, f): (_, &Ellipse, &Found)| {
         f.ellipse.as_ref().map_or(0.0, |ellipse| overlap(truth, ellipse))
     };

@@ -48,7 +48,7 @@ impl run::Student for Landmarks {
     type Recipe = Settings;
     type Data = Data;
 
-    fn new(recipe: &Settings, _: &[i32], device: Device) -> Self {
+    fn new(recipe: &Settings, device: Device) -> Self {
         let landmarks = LANDMARKS.len() as i64;
         let net = Unet::new(landmarks, recipe.width, recipe.schedule.seed, device);
         Landmarks { net, augment: Augment::new(recipe.size, recipe.augment), device }

@@ -4,7 +4,7 @@ use intraop::preprocess::{Normalise, Step};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Figures;
-use crate::recipe::{POSITIVE, Recipe, SHARE, Schedule, WEIGHT, check_ranges, numbers};
+use crate::recipe::{Recipe, SHARE, Schedule, WEIGHT, check_ranges, numbers};
 use crate::unet::STRIDE;
 
 /// Everything that decides what the weights become; saved with every checkpoint.
@@ -71,14 +71,14 @@ impl Recipe for Settings {
             ("--empty", self.empty, SHARE),
             ("--augment", self.augment, SHARE),
             ("--holdout", self.holdout, 0.0..=0.9),
-            ("--phantoms", self.phantoms.unwrap_or(1) as f64, POSITIVE),
+            ("--phantoms", self.phantoms.unwrap_or(1) as f64, 1.0..=1e6),
         ])?;
         self.schedule.check()
     }
 
-    /// The mean difference of circumferences, negated.
+    /// The mean difference of circumferences, negated; the loss where only empty frames are aside.
     fn score(validation: &Figures) -> f64 {
-        -validation["circumference_mm"]
+        -validation.get("circumference_mm").unwrap_or(&validation["loss"])
     }
 }
 

@@ -37,6 +37,7 @@ fn targets_measure_what_they_were_made_of() {
     // 119 mm around, on a mask of 2 mm per pixel.
     assert!(figures["circumference_mm"] < 0.004 * 119.0, "{figures:?}");
     assert!(figures["landmark_mm"] < 1e-3, "{figures:?}");
+    assert!(figures["circumference_by_ends_mm"] < 1e-3, "{figures:?}");
     assert_eq!(figures["landmarks_found_percent"], 100.0);
 
     let nothing = held_of(None);
@@ -175,4 +176,24 @@ fn whole_examinations_and_clips_are_kept_aside() {
     }
     let error = read(&csv.replacen("0.1\n", "north\n", 1)).err().unwrap().to_string();
     assert!(error.contains("line 2") && error.contains("angle_rad"), "{error}");
+}
+
+/// Without augmentation a view is what the runtime makes of the frame, but for how finely pixels
+/// are averaged.
+#[test]
+fn views_look_as_frames_do_at_run_time() {
+    let recipe = recipe("--phantoms 2 --holdout 0 --augment 0");
+    let (pixels, ellipse) = intraop::phantom::frame(1000, 320, 240);
+    let pixels = intraop::image::Pixels::Gray8(pixels);
+    let source =
+        data::Source { name: "a_0".into(), pixels, ellipse: Some(ellipse), mm_per_pixel: 1.0 };
+    let held = data::held(&[&source], &recipe).unwrap().remove(0);
+    let data = Data::phantoms(1, &recipe).unwrap();
+    let view = Augment::new(recipe.size, 0.0).draw(&data, 0.0, &mut Random::new(1, 1));
+    let difference: f32 = view.input.iter().zip(&held.input).map(|(a, b)| (a - b).abs()).sum();
+    assert!(difference / 4096.0 < 0.01, "{}", difference / 4096.0);
+    let [a, b] = [view.ellipse, held.prepared_ellipse()].map(|e| e.unwrap().ends());
+    for (p, q) in a.iter().zip(b) {
+        assert!((p[0] - q[0]).hypot(p[1] - q[1]) < 1e-6, "{p:?} {q:?}");
+    }
 }

@@ -32,7 +32,7 @@ impl run::Student for Registration {
     type Recipe = Settings;
     type Data = Data;
 
-    fn new(recipe: &Settings, _: &[i32], device: Device) -> Self {
+    fn new(recipe: &Settings, device: Device) -> Self {
         let grid = Grid::new(recipe.grid.map(|n| n as i64), device);
         let cascades = usize::from(recipe.cascades);
         let seed = recipe.schedule.seed;
