@@ -72,11 +72,13 @@ impl Augment {
         let placing = match &example.ellipse {
             Some(ellipse) => self.around(ellipse, random),
             None => {
-                let centre = example.frame.size().map(|n| n as f64 / 2.0);
+                let (from, to) = (middle(example.frame.size()), middle(self.size));
                 let linear = self.linear(random);
-                let to =
-                    self.size.map(|n| n as f64 * (0.5 + self.strength * SHIFT * random.signed()));
-                Placing::new(linear, centre, to)
+                let shifted = [0, 1].map(|axis| {
+                    let most = self.strength * SHIFT * self.size[axis] as f64;
+                    to[axis] + most * random.signed()
+                });
+                Placing::new(linear, from, shifted)
             }
         };
         self.seen(example, &placing, random)
@@ -107,8 +109,7 @@ impl Augment {
         linear *= room(0).min(room(1)).min(1.0);
         let half = half_box(&mapped(&linear));
         // Where it would be if the frame's middle stayed in the middle, and some shift.
-        let before =
-            Placing::new(linear, size.map(|n| n * FINER as f64 / 2.0), size.map(|n| n / 2.0));
+        let before = Placing::new(linear, middle(self.size.map(|n| n * FINER)), middle(self.size));
         let there = before.of(ellipse.centre);
         let to = [0, 1].map(|axis| {
             let free = half[axis] + MARGIN;
@@ -125,7 +126,7 @@ impl Augment {
         for _ in 0..TRIES {
             let linear = self.linear(random) * (1.5 + 2.0 * random.uniform());
             let from = example.frame.size().map(|n| n as f64 * random.uniform());
-            let placing = Placing::new(linear, from, size.map(|n| n / 2.0));
+            let placing = Placing::new(linear, from, middle(self.size));
             let back = linear.try_inverse().expect("an invertible map");
             // The ellipse is convex: it misses a window whose outline it misses, if not inside.
             let outline = (0..=16).flat_map(|i| {
@@ -235,6 +236,11 @@ impl Placing {
     fn of(&self, p: [f64; 2]) -> [f64; 2] {
         (self.linear * Vector2::from(p) + self.shift).into()
     }
+}
+
+/// Between the middle pixels, where their number is even.
+fn middle(size: [usize; 2]) -> [f64; 2] {
+    size.map(|n| (n as f64 - 1.0) / 2.0)
 }
 
 /// Half the width and the height of the upright box around an ellipse.

@@ -32,7 +32,7 @@ fn targets_measure_what_they_were_made_of() {
     let mask: Vec<f32> =
         target::mask(Some(&ELLIPSE), size).data.iter().map(|v| (v - 0.5) * 8.0).collect();
     let found = Found::new(&heatmaps, &mask, size, &held);
-    let figures = measure::figures(&[held], &[found.clone()]);
+    let figures = measure::figures(&[held], std::slice::from_ref(&found));
     assert!(figures["ellipse_dice"] > 0.99, "{figures:?}");
     // 119 mm around, on a mask of 2 mm per pixel.
     assert!(figures["circumference_mm"] < 0.004 * 119.0, "{figures:?}");
@@ -42,7 +42,7 @@ fn targets_measure_what_they_were_made_of() {
 
     let nothing = held_of(None);
     let empty = Found::new(&vec![0.0; 4 * 16 * 16], &vec![-1.0; 32 * 32], size, &nothing);
-    let share = |found: &Found| measure::figures(&[held_of(None)], &[found.clone()])["nothing_found_percent"];
+    let share = |found: &Found| measure::figures(&[held_of(None)], std::slice::from_ref(found))["nothing_found_percent"];
     assert_eq!((share(&empty), share(&found)), (100.0, 0.0));
     let missed = measure::figures(&[held_of(Some(ELLIPSE))], &[empty]);
     let whole = held_of(Some(ELLIPSE)).ellipse.unwrap().circumference() * 0.5;

@@ -85,7 +85,7 @@ fn only_the_best_weights_of_the_checkpoint_stay() {
     let mut trainer = Trainer::<Registration>::new(recipe(""), vec![], Device::Cpu);
     let mut files = |step: u64, score: f64| {
         trainer.state.step = step;
-        trainer.state.write_best(folder.path(), &trainer.student.weights(), score).unwrap();
+        trainer.state.write_best(folder.path(), trainer.student.weights(), score).unwrap();
         let named = State::<Settings>::read(folder.path())
             .ok()
             .and_then(|s| s.best_file().map(String::from));
