@@ -68,7 +68,10 @@ impl Exported for Landmarks {
         Words {
             does: does(recipe),
             sources: " --data DATA --negatives EMPTY",
-            data: "The targets are ellipses fitted to outlines drawn by hand.".into(),
+            data: match recipe.phantoms {
+                Some(_) => "The targets are the phantoms' own ellipses.".into(),
+                None => "The targets are ellipses fitted to outlines drawn by hand.".into(),
+            },
             network: network(recipe),
             batch: format!("{} frames per step", recipe.batch),
             losses: losses(recipe),
