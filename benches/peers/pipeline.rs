@@ -16,7 +16,7 @@ use clap::Parser;
 use intraop::engine::{Session, SessionOptions, Simd};
 use intraop::image::Geometry;
 use intraop::io::ScalarType;
-use intraop::package::{Package, golden_pair};
+use intraop::package::{Package, golden_input};
 use intraop::phantom::Pair;
 use intraop::registration::{Options, register, warp};
 use intraop::{Probe, Stage, StageTimes, io, phantom};
@@ -60,7 +60,7 @@ fn write_phantoms(folder: &Path, package: &Package, pair: &Pair) -> Result<(), B
     {
         io::write_labels(&folder.join(name).with_extension("nii.gz"), labels)?;
     }
-    let input = golden_pair(&package.manifest, pair.fixed.geometry.size, GOLDEN_SEED)?;
+    let input = golden_input(&package.manifest, GOLDEN_SEED)?;
     let bytes: Vec<u8> = input.iter().flat_map(|v| v.to_le_bytes()).collect();
     Ok(std::fs::write(folder.join("golden.f32"), bytes)?)
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use rayon::ThreadPool;
 
-use crate::package::{GoldenCase, Package, golden_pair};
+use crate::package::{GoldenCase, Package, golden_input};
 use crate::{Error, Result};
 use kernels::Arenas;
 
@@ -116,8 +116,7 @@ impl Session {
     pub fn verify(&self) -> Result<f64> {
         let manifest = &self.package.manifest;
         let case = self.package.golden()?;
-        let (_, size) = self.package.grid()?;
-        let input = self.install(|| golden_pair(manifest, size, case.phantom_seed))?;
+        let input = self.install(|| golden_input(manifest, case.phantom_seed))?;
         let (mut worst, mut outputs) = (0.0f64, Vec::new());
         for (index, graph) in manifest.graphs.iter().enumerate() {
             self.run(index, &input, &mut outputs)?;

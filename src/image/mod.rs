@@ -1,6 +1,7 @@
 //! Pixels with their place in the world. Knows no file.
 
 mod affine;
+mod ellipse;
 mod frame;
 mod frame_transform;
 mod geometry;
@@ -8,6 +9,7 @@ mod interpolate;
 mod volume;
 
 pub use affine::Affine;
+pub use ellipse::Ellipse;
 pub use frame::{Frame, Pixels};
 pub use frame_transform::FrameTransform;
 pub use geometry::Geometry;

@@ -6,15 +6,22 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Manifest;
-use crate::image::{Affine, Geometry};
+use crate::engine::Simd;
+use crate::image::{Affine, Geometry, Pixels};
 use crate::phantom::Pair;
+use crate::preprocess::GridSpec;
+use crate::preprocess::frames::FramePipeline;
 use crate::{Error, Result, phantom, preprocess};
+
+/// Width and height of the phantom frame that packages for frames are given.
+const FRAME: [usize; 2] = [800, 600];
 
 /// The golden file, JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GoldenCase {
-    /// Every graph gets the phantom pair of this seed, on the package's grid, preprocessed.
+    /// Every graph gets the phantom pair of this seed on the package's grid, or the phantom frame,
+    /// preprocessed.
     pub phantom_seed: u64,
     /// The engine that computed the outputs, with its version; never this runtime.
     pub engine: String,
@@ -64,15 +71,26 @@ impl GoldenOutput {
     }
 }
 
-/// The input `[1, 2, z, y, x]` of a registration package's golden case, on its grid of `size`
-/// (x, y, z).
+/// The input of a package's golden case, `[1, channels, spatial_shape…]`, made by the manifest's
+/// own preprocessing: of a package for volumes the phantom pair of the seed on its grid, of one for
+/// frames the phantom frame.
 ///
 /// # Errors
-/// [`Error::Unusable`] for a manifest without a grid, and those of [`preprocess::run`].
-pub fn golden_pair(manifest: &Manifest, size: [usize; 3], seed: u64) -> Result<Vec<f32>> {
-    let Some(spec) = &manifest.grid else {
-        return Err(Error::unusable(&manifest.name, "its manifest has no grid", "add [grid]"));
-    };
+/// [`Error::Unusable`] for a manifest whose preprocessing does not make what its first graph takes,
+/// and those of [`preprocess::run`] and [`FramePipeline`].
+pub fn golden_input(manifest: &Manifest, seed: u64) -> Result<Vec<f32>> {
+    let input = &manifest.graphs[0].inputs[0];
+    match (&manifest.grid, &input.spatial_shape[..]) {
+        (Some(spec), [z, y, x]) => pair(manifest, spec, [*x, *y, *z], seed),
+        (None, [y, x]) => frame(manifest, [*x, *y], seed),
+        (_, shape) => {
+            let problem = format!("no golden input for {shape:?}");
+            Err(Error::unusable(&manifest.name, problem, "correct spatial_shape and [grid]"))
+        }
+    }
+}
+
+fn pair(manifest: &Manifest, spec: &GridSpec, size: [usize; 3], seed: u64) -> Result<Vec<f32>> {
     let geometry = Geometry::new(size, spec.spacing_mm);
     // All else of the pair, several times as large, is freed here.
     let Pair { fixed, moving, .. } =
@@ -84,6 +102,18 @@ pub fn golden_pair(manifest: &Manifest, size: [usize; 3], seed: u64) -> Result<V
         preprocess::sample_into(channel, &grid, &ready, &Affine::identity());
     }
     Ok(tensor)
+}
+
+fn frame(manifest: &Manifest, size: [usize; 2], seed: u64) -> Result<Vec<f32>> {
+    let (phantom, _) = phantom::frame(seed, FRAME[0], FRAME[1]);
+    let pipeline = FramePipeline::new(&manifest.preprocess, Simd::detect())?;
+    let made = pipeline.run(&Pixels::Gray8(phantom), "golden phantom")?.frame;
+    if made.size() != size {
+        let problem =
+            format!("its preprocess makes {:?} pixels, its graph takes {size:?}", made.size());
+        return Err(Error::unusable(&manifest.name, problem, "add resize and pad to the list"));
+    }
+    Ok(made.data)
 }
 
 #[cfg(test)]

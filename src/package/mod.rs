@@ -6,7 +6,7 @@ mod load;
 mod lookup;
 mod manifest;
 
-pub use golden::{GoldenCase, GoldenOutput, golden_pair};
+pub use golden::{GoldenCase, GoldenOutput, golden_input};
 pub use load::{MANIFEST, Package, sha256};
 pub use lookup::{DEMO, find, list};
 pub use manifest::*;

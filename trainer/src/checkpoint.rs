@@ -1,15 +1,17 @@
 //! A training run on disk: `checkpoint.json` names the tensor file that belongs to it. The JSON
 //! is renamed into place last, so that a run stopped at any moment resumes from a whole state.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::nets::Weights;
 use crate::optimiser::Adam;
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, registration};
 
 const STATE: &str = "checkpoint.json";
 /// The best weights of runs from before their file was named after the step.
@@ -17,13 +19,17 @@ const BEST: &str = "best.safetensors";
 
 /// Everything but the tensors.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct State {
+pub struct State<R> {
+    /// [`Recipe::COMMAND`]; older checkpoints are all of one recipe and do not say it.
+    #[serde(default = "registration")]
+    command: String,
     pub step: u64,
-    pub recipe: Recipe,
-    /// Label values in the order of the one-hot channels.
+    pub recipe: R,
+    /// Label values in the order of the one-hot channels; none where a recipe has no labels.
+    #[serde(default)]
     pub labels: Vec<i32>,
     pub history: Vec<Record>,
-    /// Highest [`score`](Self::score) so far.
+    /// The highest [`Recipe::score`] so far.
     pub best: Option<f64>,
     #[serde(default)]
     pub effort: Effort,
@@ -51,34 +57,28 @@ pub struct Effort {
     pub held: usize,
 }
 
+/// Numbers by name.
+pub type Figures = BTreeMap<String, f64>;
+
 /// One line of the training log.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     pub step: u64,
-    /// Means over the steps since the last record, by term.
+    /// Means over the steps since the last record.
     pub loss: f64,
-    pub similarity: f64,
-    pub smoothness: f64,
-    pub dice_loss: f64,
-    pub folding_loss: f64,
-    pub affine_loss: f64,
     pub gradient: f64,
     pub rate: f64,
-    /// On subjects kept aside, where this step validated.
-    pub validation: Option<Validation>,
+    /// On what is kept aside, where this step validated.
+    pub validation: Option<Figures>,
+    /// The terms of the loss, without their weights; means as well.
+    #[serde(flatten)]
+    pub terms: Figures,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Validation {
-    pub loss: f64,
-    pub dice_before: f64,
-    pub dice_after: f64,
-    pub folding_percent: f64,
-}
-
-impl State {
-    pub fn new(recipe: Recipe, labels: Vec<i32>) -> Self {
+impl<R: Recipe> State<R> {
+    pub fn new(recipe: R, labels: Vec<i32>) -> Self {
         State {
+            command: R::COMMAND.into(),
             step: 0,
             recipe,
             labels,
@@ -93,24 +93,23 @@ impl State {
     }
 
     pub fn read(folder: &Path) -> Result<Self> {
-        let path = folder.join(STATE);
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("{}: no checkpoint to continue from", path.display()))?;
-        serde_json::from_str(&text).with_context(|| format!("{}: not a checkpoint", path.display()))
-    }
-
-    /// What the best weights are chosen by: Dice where there are labels, else the loss negated.
-    pub fn score(&self, validation: &Validation) -> f64 {
-        if self.labels.is_empty() { -validation.loss } else { validation.dice_after }
+        let found = command(folder)?;
+        ensure!(
+            found == R::COMMAND,
+            "{}: expected a checkpoint of {}, found one of {found}",
+            folder.display(),
+            R::COMMAND
+        );
+        parse(folder)
     }
 
     /// The last validation, or the best one, and its step.
-    pub fn validated(&self, best: bool) -> Option<(u64, &Validation)> {
+    pub fn validated(&self, best: bool) -> Option<(u64, &Figures)> {
         let newest_first = self.history.iter().rev();
         let mut validated = newest_first.filter_map(|r| Some((r.step, r.validation.as_ref()?)));
         match best {
             // Of equals the earliest, as training keeps it.
-            true => validated.max_by(|(_, a), (_, b)| self.score(a).total_cmp(&self.score(b))),
+            true => validated.max_by(|(_, a), (_, b)| R::score(a).total_cmp(&R::score(b))),
             false => validated.next(),
         }
     }
@@ -123,26 +122,21 @@ impl State {
     /// Writes weights of a score as the best; [`write`](Self::write) must follow.
     pub fn write_best(&mut self, folder: &Path, weights: &Weights, score: f64) -> Result<()> {
         let name = format!("best-{}.safetensors", self.step);
-        write_tensors(&folder.join(&name), &weights.0)?;
+        write_tensors(&folder.join(&name), weights.all())?;
         self.outdated.extend(self.best_file().map(String::from));
         (self.best, self.best_tensors) = (Some(score), Some(name));
         Ok(())
     }
 
-    pub fn exists(folder: &Path) -> bool {
-        folder.join(STATE).exists()
-    }
-
     pub fn write(&mut self, folder: &Path, weights: &Weights, adam: &Adam) -> Result<()> {
         let before =
             std::mem::replace(&mut self.tensors, format!("step-{}.safetensors", self.step));
-        let mut named: Vec<(String, Tensor)> = vec![];
-        for ((name, weight), (mean, squares)) in weights.0.iter().zip(&adam.moments) {
-            named.push((name.clone(), weight.detach()));
-            named.push((format!("mean.{name}"), mean.shallow_clone()));
-            named.push((format!("squares.{name}"), squares.shallow_clone()));
+        let mut moments: Vec<(String, Tensor)> = vec![];
+        for ((name, _), (mean, squares)) in weights.learned.iter().zip(&adam.moments) {
+            moments.push((format!("mean.{name}"), mean.shallow_clone()));
+            moments.push((format!("squares.{name}"), squares.shallow_clone()));
         }
-        write_tensors(&folder.join(&self.tensors), &named)?;
+        write_tensors(&folder.join(&self.tensors), weights.all().chain(&moments))?;
         let partial = folder.join("checkpoint.partial");
         std::fs::write(&partial, serde_json::to_string_pretty(self)?)?;
         std::fs::rename(&partial, folder.join(STATE))?;
@@ -161,7 +155,7 @@ impl State {
         let tensors = Tensor::read_safetensors(&path)
             .with_context(|| format!("{}: cannot be read", path.display()))?;
         weights.fill(&tensors)?;
-        for ((name, _), (mean, squares)) in weights.0.iter().zip(&mut adam.moments) {
+        for ((name, _), (mean, squares)) in weights.learned.iter().zip(&mut adam.moments) {
             for (kind, own) in [("mean", mean), ("squares", squares)] {
                 let found = tensors.iter().find(|(n, _)| *n == format!("{kind}.{name}"));
                 ensure!(found.is_some(), "{}: {kind}.{name} is missing", path.display());
@@ -172,10 +166,35 @@ impl State {
     }
 }
 
+fn parse<T: DeserializeOwned>(folder: &Path) -> Result<T> {
+    let path = folder.join(STATE);
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("{}: no checkpoint to continue from", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{}: not a checkpoint", path.display()))
+}
+
+/// The command whose checkpoint is in a folder.
+pub fn command(folder: &Path) -> Result<String> {
+    #[derive(Deserialize)]
+    struct Command {
+        #[serde(default = "registration")]
+        command: String,
+    }
+    Ok(parse::<Command>(folder)?.command)
+}
+
+fn registration() -> String {
+    registration::Settings::COMMAND.into()
+}
+
+/// Whether a folder holds a checkpoint.
+pub fn exists(folder: &Path) -> bool {
+    folder.join(STATE).exists()
+}
+
 /// Writes beside the target and renames, so that no half-written file ever has the name.
-fn write_tensors(path: &Path, named: &[(String, Tensor)]) -> Result<()> {
+fn write_tensors<'a>(path: &Path, named: impl Iterator<Item = &'a (String, Tensor)>) -> Result<()> {
     let on_cpu: Vec<(&str, Tensor)> = named
-        .iter()
         .map(|(name, t)| (name.as_str(), t.detach().to_device(tch::Device::Cpu).contiguous()))
         .collect();
     let partial = path.with_extension("partial");

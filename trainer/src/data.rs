@@ -12,7 +12,8 @@ use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use crate::random::Random;
-use crate::recipe::Recipe;
+use crate::recipe::registration::Settings;
+use crate::recipe::run;
 use crate::warp::Grid;
 
 /// Phantoms of lower seeds are for the demo, for tests and for golden cases.
@@ -74,7 +75,7 @@ impl Data {
     ///
     /// # Errors
     /// Names the file or folder that cannot be used.
-    pub fn read(folder: &Path, recipe: &Recipe, device: Device) -> Result<Data> {
+    pub fn read(folder: &Path, recipe: &Settings, device: Device) -> Result<Data> {
         let mut images = files(&folder.join("images"))?;
         ensure!(
             images.len() >= recipe.holdout + 2,
@@ -86,7 +87,7 @@ impl Data {
         );
         let name = |path: &PathBuf| path.file_name().map(|n| n.to_string_lossy().into_owned());
         let names = images.iter().filter_map(name).collect();
-        Random::new(recipe.seed, u64::MAX - 1).shuffle(&mut images);
+        Random::new(recipe.schedule.seed, u64::MAX - 1).shuffle(&mut images);
         let label_folder = folder.join("labels");
         let load = |path: &PathBuf| {
             let volume = intraop::io::read_volume(path)?;
@@ -107,7 +108,7 @@ impl Data {
     ///
     /// # Errors
     /// None in practice: a phantom is never constant.
-    pub fn phantoms(pairs: usize, recipe: &Recipe, device: Device) -> Result<Data> {
+    pub fn phantoms(pairs: usize, recipe: &Settings, device: Device) -> Result<Data> {
         let defaults = phantom::Options::default();
         let geometry = Geometry::new(recipe.grid, [recipe.spacing; 3]);
         // As hard as the default's at any size.
@@ -136,7 +137,7 @@ impl Data {
         laid: &[Laid],
         held: usize,
         matched: bool,
-        recipe: &Recipe,
+        recipe: &Settings,
         device: Device,
     ) -> Result<Data> {
         let mut labels: Vec<i32> = laid.iter().flat_map(|l| l.labels.labels()).collect();
@@ -189,11 +190,25 @@ impl Data {
     }
 }
 
+impl run::Data for Data {
+    fn images(&self) -> &[String] {
+        &self.images
+    }
+
+    fn labels(&self) -> &[i32] {
+        &self.labels
+    }
+
+    fn counts(&self) -> [usize; 2] {
+        [self.train.len(), self.held.len()]
+    }
+}
+
 fn side(geometry: &Geometry) -> f64 {
     (0..3).map(|a| geometry.size[a] as f64 * geometry.spacing[a]).fold(f64::MAX, f64::min)
 }
 
-fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+pub fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(folder)
         .with_context(|| format!("{}: expected a folder of images", folder.display()))?;
     let mut paths =
@@ -210,7 +225,7 @@ struct Laid {
     anchor: Vector3<f64>,
 }
 
-fn lay(volume: &Volume, labels: Option<&LabelMap>, name: &str, recipe: &Recipe) -> Result<Laid> {
+fn lay(volume: &Volume, labels: Option<&LabelMap>, name: &str, recipe: &Settings) -> Result<Laid> {
     let ready = preprocess::run(&recipe.preprocess(), volume, name)?;
     let grid = recipe.grid_spec().lay_on(recipe.grid, &volume.geometry);
     let on_grid = |world| grid.world_to_index().apply(world);
@@ -250,10 +265,10 @@ mod tests {
     #[derive(Parser)]
     struct Options {
         #[command(flatten)]
-        recipe: Recipe,
+        recipe: Settings,
     }
 
-    fn recipe(options: &str) -> Recipe {
+    fn recipe(options: &str) -> Settings {
         Options::parse_from(format!("x --grid 32x16x48 {options}").split_whitespace()).recipe
     }
 

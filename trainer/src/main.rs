@@ -11,6 +11,7 @@ mod onnx;
 mod optimiser;
 mod random;
 mod recipe;
+mod unet;
 mod warp;
 
 use std::path::PathBuf;
@@ -19,8 +20,9 @@ use anyhow::{Result, ensure};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tch::Device;
 
-use recipe::Recipe;
-use recipe::registration::{self, Run};
+use recipe::landmarks::{self, Landmarks};
+use recipe::registration::{self, Registration};
+use recipe::run::{self, Run};
 
 #[derive(Parser)]
 #[command(name = "intraop-train", version, about = "Trains the students that intraop runs")]
@@ -40,10 +42,24 @@ enum Command {
         #[arg(long)]
         threads: Option<usize>,
         #[command(flatten)]
-        recipe: Recipe,
+        recipe: registration::Settings,
         #[command(flatten)]
         run: Run,
     },
+    /// Train a student that finds landmarks and a mask in frames
+    Landmarks {
+        #[command(flatten)]
+        source: landmarks::Source,
+        /// Threads; all cores unless given
+        #[arg(long)]
+        threads: Option<usize>,
+        #[command(flatten)]
+        recipe: landmarks::Settings,
+        #[command(flatten)]
+        run: Run,
+    },
+    /// Measure a run of landmarks on frames that it was not trained on
+    Measure(landmarks::Measure),
     /// Make a package of a training run
     Export(export::Options),
 }
@@ -55,16 +71,24 @@ fn main() -> Result<()> {
     let given = matches.subcommand().expect("clap asks for one").1;
     match Cli::from_arg_matches(&matches)?.command {
         Command::Registration { data, threads, recipe, run } => {
-            if let Some(threads) = threads {
-                ensure!(
-                    (1..=1024).contains(&threads),
-                    "--threads: expected 1 to 1024, found {threads}"
-                );
-                tch::set_num_threads(threads as i32);
-            }
+            set_threads(threads)?;
             let device = Device::cuda_if_available();
-            registration::start(&recipe, given, &run, data.as_deref(), device)
+            let data = |recipe: &_| registration::data(recipe, data.as_deref(), device);
+            run::start::<Registration>(&recipe, given, &run, data, device)
         }
+        Command::Landmarks { source, threads, recipe, run } => {
+            set_threads(threads)?;
+            let data = |recipe: &_| landmarks::data(recipe, &source);
+            run::start::<Landmarks>(&recipe, given, &run, data, Device::cuda_if_available())
+        }
+        Command::Measure(options) => landmarks::measure(&options),
         Command::Export(options) => export::export(&options),
     }
+}
+
+fn set_threads(threads: Option<usize>) -> Result<()> {
+    let Some(threads) = threads else { return Ok(()) };
+    ensure!((1..=1024).contains(&threads), "--threads: expected 1 to 1024, found {threads}");
+    tch::set_num_threads(threads as i32);
+    Ok(())
 }

@@ -16,12 +16,22 @@ pub const SLOPE: f64 = 0.1;
 const AFFINE_GAIN: f64 = 0.1;
 
 /// Named tensors in a fixed order.
-pub struct Weights(pub Vec<(String, Tensor)>);
+#[derive(Default)]
+pub struct Weights {
+    /// What gradients change.
+    pub learned: Vec<(String, Tensor)>,
+    /// What a forward pass in training changes: running means.
+    pub tracked: Vec<(String, Tensor)>,
+}
 
 impl Weights {
+    pub fn all(&self) -> impl Iterator<Item = &(String, Tensor)> {
+        self.learned.iter().chain(&self.tracked)
+    }
+
     /// Copies values by name and shape; every weight must be found.
     pub fn fill(&mut self, from: &[(String, Tensor)]) -> anyhow::Result<()> {
-        for (name, own) in &mut self.0 {
+        for (name, own) in self.learned.iter_mut().chain(&mut self.tracked) {
             let Some((_, value)) = from.iter().find(|(n, _)| n == name) else {
                 anyhow::bail!("weights: {name} is missing; the file is of another network");
             };
@@ -37,35 +47,55 @@ impl Weights {
     }
 
     pub fn count(&self) -> usize {
-        self.0.iter().map(|(_, t)| t.numel()).sum()
+        self.learned.iter().map(|(_, t)| t.numel()).sum()
     }
 
     pub fn zero_gradients(&mut self) {
-        self.0.iter_mut().for_each(|(_, t)| t.zero_grad());
+        self.learned.iter_mut().for_each(|(_, t)| t.zero_grad());
     }
 }
 
 /// Makes weights, drawn one after the other from one generator.
-struct Builder {
-    weights: Weights,
+pub struct Builder {
+    pub weights: Weights,
     random: Random,
     device: Device,
 }
 
 impl Builder {
-    fn tensor(&mut self, name: String, shape: &[i64], sd: f64) -> Tensor {
+    pub fn new(seed: u64, device: Device) -> Self {
+        // The stream of the weights is far from those of the steps.
+        let random = Random::new(seed, u64::MAX);
+        Builder { weights: Weights::default(), random, device }
+    }
+
+    pub fn tensor(&mut self, name: String, shape: &[i64], sd: f64) -> Tensor {
         let n: i64 = shape.iter().product();
         let data: Vec<f32> = (0..n).map(|_| (self.random.normal() * sd) as f32).collect();
-        let tensor = Tensor::from_slice(&data).reshape(shape).to_device(self.device);
+        let mut tensor = Tensor::from_slice(&data).reshape(shape).to_device(self.device);
+        if shape.len() == 4 {
+            // libtorch's order of channels last: its 2-D convolutions are faster so.
+            tensor = tensor.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]);
+        }
         let tensor = tensor.set_requires_grad(true);
-        self.weights.0.push((name, tensor.shallow_clone()));
+        self.weights.learned.push((name, tensor.shallow_clone()));
         tensor
     }
 
-    fn layer(&mut self, name: String, shape: [i64; 5], outputs: i64, sd: f64) -> Layer {
-        let weight = self.tensor(format!("{name}.weight"), &shape, sd);
+    pub fn layer(&mut self, name: String, shape: &[i64], outputs: i64, sd: f64) -> Layer {
+        let weight = self.tensor(format!("{name}.weight"), shape, sd);
         let bias = self.tensor(format!("{name}.bias"), &[outputs], 0.0);
         Layer { name, weight, bias }
+    }
+
+    /// [channels], the same value for each.
+    pub fn constant(&mut self, name: String, channels: i64, value: f64, learned: bool) -> Tensor {
+        let tensor = Tensor::full([channels], value, (Kind::Float, self.device));
+        let tensor = tensor.set_requires_grad(learned);
+        let weights = &mut self.weights;
+        let kind = if learned { &mut weights.learned } else { &mut weights.tracked };
+        kind.push((name, tensor.shallow_clone()));
+        tensor
     }
 }
 
@@ -94,18 +124,18 @@ impl FlowNet {
         let he = |inputs: i64, taps: i64| (2.0 / (inputs * taps) as f64).sqrt();
         let down = channels.iter().enumerate().map(|(i, &(from, to))| {
             let shape = [to, from, 4, 4, 4];
-            build.layer(format!("{name}.down{i}"), shape, to, he(from, 64))
+            build.layer(format!("{name}.down{i}"), &shape, to, he(from, 64))
         });
         let down = down.collect();
         // Each output voxel of a stride-2 transposed convolution meets 2×2×2 of its taps.
         let channels = [(8 * b, 4 * b), (8 * b, 2 * b), (4 * b, b)];
         let up = channels.iter().enumerate().map(|(i, &(from, to))| {
             let shape = [from, to, 4, 4, 4];
-            build.layer(format!("{name}.up{i}"), shape, to, he(from, 8))
+            build.layer(format!("{name}.up{i}"), &shape, to, he(from, 8))
         });
         let up = up.collect();
         let shape = [2 * b, 3, 4, 4, 4];
-        let head = build.layer(format!("{name}.head"), shape, 3, 1e-3);
+        let head = build.layer(format!("{name}.head"), &shape, 3, 1e-3);
         FlowNet { name: name.to_owned(), down, up, head }
     }
 
@@ -154,7 +184,7 @@ impl AffineNet {
         let down = channels.iter().enumerate().map(|(i, &(from, to))| {
             let sd = (2.0 / (from * 27) as f64).sqrt();
             let shape = [to, from, 3, 3, 3];
-            build.layer(format!("affine.down{i}"), shape, to, sd)
+            build.layer(format!("affine.down{i}"), &shape, to, sd)
         });
         let down = down.collect();
         let map = size.map(|n| n / 16);
@@ -207,9 +237,7 @@ pub struct Registration {
 impl Student {
     /// The grid's size must be divisible by 16 on every axis.
     pub fn new(grid: &Grid, affine: bool, cascades: usize, width: i64, seed: u64) -> Self {
-        // The stream of the weights is far from those of the steps.
-        let random = Random::new(seed, u64::MAX);
-        let mut build = Builder { weights: Weights(vec![]), random, device: grid.device() };
+        let mut build = Builder::new(seed, grid.device());
         let affine = affine.then(|| AffineNet::new(&mut build, grid.size));
         let flows =
             (1..=cascades).map(|n| FlowNet::new(&mut build, &format!("flow{n}"), width)).collect();

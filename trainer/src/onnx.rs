@@ -1,4 +1,4 @@
-//! The student's stages as ONNX graphs: weights inline, fixed shapes, one input "pair".
+//! The students as ONNX graphs: weights inline, fixed shapes, one input.
 
 use prost::Message;
 use tch::Tensor;
@@ -10,8 +10,10 @@ use tract_onnx::pb::{
 };
 
 use crate::nets::{AffineNet, FlowNet, Layer, SLOPE};
+use crate::unet::{Block, HEATMAP, Head, Kind, MASK, Unet};
 
-pub const INPUT: &str = "pair";
+pub const PAIR: &str = "pair";
+pub const IMAGE: &str = "image";
 pub const AFFINE: &str = "affine";
 pub const FLOW: &str = "flow";
 const IR: i64 = 8;
@@ -20,7 +22,7 @@ const OPSET: i64 = 17;
 /// The affine stage: [1, 2, D, H, W] → "affine" [1, 12]. `size` is x, y, z.
 pub fn affine(net: &AffineNet, size: [i64; 3]) -> Vec<u8> {
     let mut graph = Graph::default();
-    let mut map = INPUT.to_owned();
+    let mut map = PAIR.to_owned();
     for layer in &net.down {
         let convolved = graph.layer("Conv", layer, &map, [3; 3], [0, 0, 0, 1, 1, 1]);
         let slope = vec![float("alpha", SLOPE as f32)];
@@ -40,13 +42,14 @@ pub fn affine(net: &AffineNet, size: [i64; 3]) -> Vec<u8> {
     let shape = graph.shape("affine.shape", &[1, 12]);
     let node = node("Reshape", "affine.flat", vec![whole, shape], AFFINE, vec![]);
     graph.0.node.push(node);
-    graph.model("affine", size, AFFINE, &[1, 12])
+    let [w, h, d] = size;
+    graph.model("affine", (PAIR, &[1, 2, d, h, w]), &[(AFFINE, &[1, 12])])
 }
 
 /// A flow stage: [1, 2, D, H, W] → "flow" [1, 3, D, H, W]. `size` is x, y, z.
 pub fn flow(net: &FlowNet, size: [i64; 3]) -> Vec<u8> {
     let mut graph = Graph::default();
-    let mut map = INPUT.to_owned();
+    let mut map = PAIR.to_owned();
     let mut skips = vec![];
     for layer in &net.down {
         let convolved = graph.layer("Conv", layer, &map, [4; 3], [1; 6]);
@@ -65,7 +68,38 @@ pub fn flow(net: &FlowNet, size: [i64; 3]) -> Vec<u8> {
     graph.0.node.last_mut().expect("the head").output = vec![FLOW.to_owned()];
     debug_assert_eq!(head, format!("{}.out", net.head.name));
     let [w, h, d] = size;
-    graph.model(&net.name, size, FLOW, &[1, 3, d, h, w])
+    graph.model(&net.name, (PAIR, &[1, 2, d, h, w]), &[(FLOW, &[1, 3, d, h, w])])
+}
+
+/// The frames' student: [1, 1, H, W] → "heatmaps" [1, landmarks, H/4, W/4] and the logits "mask"
+/// [1, 1, H/2, W/2]. Each batch normalisation is part of its convolution. `size` is width, height.
+pub fn unet(net: &Unet, [width, height]: [usize; 2]) -> Vec<u8> {
+    let mut graph = Graph::default();
+    let mut map = IMAGE.to_owned();
+    let mut skips = vec![];
+    for [half, same] in &net.down {
+        map = graph.block(half, &map);
+        map = graph.block(same, &map);
+        skips.push(map.clone());
+    }
+    skips.pop();
+    let mut maps = vec![];
+    for (number, up) in net.up.iter().enumerate() {
+        let larger = graph.block(&up.larger, &map);
+        let skip = skips.pop().expect("one map per level");
+        let axis = vec![int("axis", 1)];
+        let both = graph.node("Concat", &format!("up{number}.cat"), vec![larger, skip], axis);
+        map = graph.block(&up.merge, &both);
+        maps.push(map.clone());
+    }
+    let mut outputs = vec![];
+    for (head, map, factor) in [(&net.heatmaps, &maps[2], HEATMAP), (&net.mask, &maps[3], MASK)] {
+        graph.head(head, map);
+        let [w, h] = [width, height].map(|n| (n / factor) as i64);
+        outputs.push((head.name, [1, head.bias.size()[0], h, w]));
+    }
+    let outputs: Vec<(&str, &[i64])> = outputs.iter().map(|(n, s)| (*n, &s[..])).collect();
+    graph.model("unet", (IMAGE, &[1, 1, height as i64, width as i64]), &outputs)
 }
 
 #[derive(Default)]
@@ -101,6 +135,42 @@ impl Graph {
         self.node(op, &layer.name, vec![input.to_owned(), weight, bias], attributes)
     }
 
+    /// A convolution with its batch normalisation, then ReLU.
+    fn block(&mut self, block: &Block, input: &str) -> String {
+        let (weight, bias) = block.folded();
+        let kernel = weight.size()[2..].to_vec();
+        let weight = self.floats(&format!("{}.weight", block.name), &weight);
+        let bias = self.floats(&format!("{}.bias", block.name), &bias);
+        let (op, stride) = match block.kind {
+            Kind::Same => ("Conv", 1),
+            Kind::Half => ("Conv", 2),
+            Kind::Double => ("ConvTranspose", 2),
+        };
+        let attributes = vec![
+            ints("kernel_shape", &kernel),
+            ints("strides", &[stride; 2]),
+            ints("pads", &[1; 4]),
+        ];
+        let inputs = vec![input.to_owned(), weight, bias];
+        let convolved = self.node(op, &block.name, inputs, attributes);
+        self.node("Relu", &format!("{}.act", block.name), vec![convolved], vec![])
+    }
+
+    /// A 1×1 convolution whose output has the head's name.
+    fn head(&mut self, head: &Head, input: &str) {
+        let weight = self.floats(&format!("{}.weight", head.name), &head.weight);
+        let bias = self.floats(&format!("{}.bias", head.name), &head.bias);
+        let inputs = vec![input.to_owned(), weight, bias];
+        let attributes = vec![ints("kernel_shape", &[1; 2])];
+        self.0.node.push(node(
+            "Conv",
+            &format!("{}.head", head.name),
+            inputs,
+            head.name,
+            attributes,
+        ));
+    }
+
     fn floats(&mut self, name: &str, values: &Tensor) -> String {
         let dims = values.size();
         let flat = values.detach().to_device(tch::Device::Cpu).contiguous().view([-1]);
@@ -131,10 +201,11 @@ impl Graph {
         name.to_owned()
     }
 
-    fn model(mut self, name: &str, [w, h, d]: [i64; 3], output: &str, shape: &[i64]) -> Vec<u8> {
+    /// The bytes of the file; input and outputs with their shapes.
+    fn model(mut self, name: &str, input: (&str, &[i64]), outputs: &[(&str, &[i64])]) -> Vec<u8> {
         self.0.name = name.to_owned();
-        self.0.input = vec![value(INPUT, &[1, 2, d, h, w])];
-        self.0.output = vec![value(output, shape)];
+        self.0.input = vec![value(input.0, input.1)];
+        self.0.output = outputs.iter().map(|(name, shape)| value(name, shape)).collect();
         ModelProto {
             ir_version: IR,
             opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
@@ -211,8 +282,14 @@ mod tests {
     use crate::nets::Student;
     use crate::warp::{Grid, tests::noise};
 
-    /// Largest difference between a graph run by tract and what tch computed on the same input.
-    fn difference(model: &[u8], input: &Tensor, expected: &Tensor) -> anyhow::Result<f32> {
+    /// Largest difference between output number `output` of a graph run by tract and what tch
+    /// computed on the same input.
+    fn difference(
+        model: &[u8],
+        input: &Tensor,
+        output: usize,
+        expected: &Tensor,
+    ) -> anyhow::Result<f32> {
         use tract_onnx::prelude::*;
         let plan = tract_onnx::onnx()
             .model_for_read(&mut &model[..])?
@@ -224,7 +301,7 @@ mod tests {
         };
         let input = tract_onnx::prelude::Tensor::from_shape(&shape, &flat(input)?)?;
         let found = plan.run(tvec!(input.into()))?;
-        let found = found[0].to_plain_array_view::<f32>()?.to_owned();
+        let found = found[output].to_plain_array_view::<f32>()?.to_owned();
         let expected = flat(expected)?;
         anyhow::ensure!(
             found.len() == expected.len(),
@@ -248,14 +325,33 @@ mod tests {
             assert_eq!(affine_net.pool, size[0] > 100);
             let expected = affine_net.forward(&pair);
             assert!(expected.abs().max().double_value(&[]) > 1e-4);
-            let found = difference(&affine(affine_net, size), &pair, &expected).unwrap();
+            let found = difference(&affine(affine_net, size), &pair, 0, &expected).unwrap();
             assert!(found < 1e-4, "affine {found}");
             for net in &student.flows {
                 let expected = net.forward(&pair);
                 assert!(expected.abs().max().double_value(&[]) > 1e-3);
-                let found = difference(&flow(net, size), &pair, &expected).unwrap();
+                let found = difference(&flow(net, size), &pair, 0, &expected).unwrap();
                 assert!(found < 1e-4, "flow {found}");
             }
+        }
+    }
+
+    #[test]
+    fn normalisations_are_folded_into_convolutions() {
+        let net = Unet::new(4, 2, 5, tch::Device::Cpu);
+        let frames = noise(&[3, 1, 64, 96], 6);
+        // Running means and variances that are not 0 and 1, heads that say something.
+        for _ in 0..3 {
+            net.forward(&(&frames * 2.0 + 1.0), true);
+        }
+        let frame = frames.narrow(0, 0, 1);
+        let answer = tch::no_grad(|| net.forward(&frame, false));
+        let model = unet(&net, [96, 64]);
+        for (output, expected) in [answer.heatmaps, answer.mask].iter().enumerate() {
+            let largest = expected.abs().max().double_value(&[]);
+            assert!(largest > 1e-3);
+            let found = difference(&model, &frame, output, expected).unwrap();
+            assert!(f64::from(found) < 1e-4 * largest, "{output}: {found} of {largest}");
         }
     }
 }

@@ -16,19 +16,26 @@ pub struct Adam {
 
 impl Adam {
     pub fn new(weights: &Weights) -> Self {
-        Adam { moments: weights.0.iter().map(|(_, w)| (w.zeros_like(), w.zeros_like())).collect() }
+        Adam {
+            moments: weights
+                .learned
+                .iter()
+                .map(|(_, w)| (w.zeros_like(), w.zeros_like()))
+                .collect(),
+        }
     }
 
     /// Step number `step` (from 1) at learning rate `rate` > 0, gradients clipped to the global
     /// norm `clip`. Returns the norm before clipping.
     pub fn step(&mut self, weights: &mut Weights, step: u64, rate: f64, clip: f64) -> f64 {
         no_grad(|| {
-            let norms: Vec<Tensor> = weights.0.iter().map(|(_, w)| w.grad().norm()).collect();
+            let norms: Vec<Tensor> = weights.learned.iter().map(|(_, w)| w.grad().norm()).collect();
             let norm = Tensor::stack(&norms, 0).norm().double_value(&[]);
             let t = step.min(1 << 24) as i32;
             let rate = rate / (1.0 - BETA1.powi(t));
             let root = ((1.0 - BETA2) / (1.0 - BETA2.powi(t))).sqrt();
-            for ((_, weight), (mean, squares)) in weights.0.iter_mut().zip(&mut self.moments) {
+            for ((_, weight), (mean, squares)) in weights.learned.iter_mut().zip(&mut self.moments)
+            {
                 let mut gradient = weight.grad();
                 if norm > clip {
                     let _ = gradient.g_mul_scalar_(clip / norm);
@@ -65,15 +72,14 @@ mod tests {
     #[test]
     fn adam_is_the_textbook() {
         // Kingma and Ba 2015, algorithm 1, in f64.
-        let mut weights = Weights(vec![(
-            "w".into(),
-            Tensor::from_slice(&[1.0f32, -2.0]).set_requires_grad(true),
-        )]);
+        let mut weights = Weights::default();
+        let w = Tensor::from_slice(&[1.0f32, -2.0]).set_requires_grad(true);
+        weights.learned.push(("w".into(), w));
         let mut adam = Adam::new(&weights);
         let (mut w, mut m, mut v) = ([1.0f64, -2.0], [0.0; 2], [0.0; 2]);
         for step in 1..=5 {
-            weights.0[0].1.zero_grad();
-            (weights.0[0].1.square() * 3.0).sum(tch::Kind::Float).backward();
+            weights.learned[0].1.zero_grad();
+            (weights.learned[0].1.square() * 3.0).sum(tch::Kind::Float).backward();
             adam.step(&mut weights, step, 0.01, 1e9);
             for i in 0..2 {
                 let g = 6.0 * w[i];
@@ -87,7 +93,7 @@ mod tests {
             }
         }
         for (i, expected) in w.iter().enumerate() {
-            assert!((weights.0[0].1.double_value(&[i as i64]) - expected).abs() < 1e-5);
+            assert!((weights.learned[0].1.double_value(&[i as i64]) - expected).abs() < 1e-5);
         }
     }
 

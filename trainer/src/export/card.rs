@@ -4,20 +4,51 @@ use intraop::package::Manifest;
 
 use super::{Options, Stage};
 use crate::checkpoint::State;
-use crate::recipe::{Loss, Recipe};
+use crate::recipe::Recipe;
 
-pub fn text(options: &Options, state: &State, manifest: &Manifest, stages: &[Stage]) -> String {
+/// What a card says of one recipe only.
+pub struct Words {
+    /// What it does and how images are prepared.
+    pub does: String,
+    /// The options that name the data.
+    pub sources: &'static str,
+    /// What labels were for.
+    pub data: String,
+    pub network: String,
+    /// How much a step sees.
+    pub batch: String,
+    /// What was minimised, and how images were varied.
+    pub losses: String,
+    /// What the figures were measured on.
+    pub aside: String,
+    pub limits: String,
+}
+
+pub fn text<R: Recipe>(
+    options: &Options,
+    state: &State<R>,
+    manifest: &Manifest,
+    stages: &[Stage],
+    words: &Words,
+) -> String {
+    let does = format!("{}\n\nIntended use: {}\n", words.does, sentence(&manifest.intended_use));
     let sections = [
-        ("What it does", task(state, manifest)),
-        ("Data", data(options, state, manifest)),
+        ("What it does", does),
+        ("Data", data(options, state, manifest, words)),
         ("Licence", licence(options, manifest)),
-        ("Network", network(state, stages)),
-        ("Training", training(options, state)),
-        ("Figures", figures(options, manifest)),
-        ("Limits", limits(&state.recipe)),
+        ("Network", network(stages, words)),
+        ("Training", training(options, state, words)),
+        ("Figures", figures(options, manifest, words)),
+        ("Limits", words.limits.clone()),
     ];
     let sections = sections.map(|(title, body)| format!("## {title}\n{}\n", body.trim_end()));
     format!("# {}\n{}\n\n{}", manifest.name, sentence(&manifest.description), sections.join("\n"))
+}
+
+/// A list of the terms whose weight is not 0.
+pub fn weighted(terms: &[(f64, &str)]) -> String {
+    let used = terms.iter().filter(|(weight, _)| *weight > 0.0);
+    used.map(|(weight, term)| format!("- {weight} × {term}\n")).collect()
 }
 
 fn sentence(text: &str) -> String {
@@ -29,51 +60,25 @@ fn known(value: impl ToString, known: bool) -> String {
     if known { value.to_string() } else { "not recorded".into() }
 }
 
-fn task(state: &State, manifest: &Manifest) -> String {
-    let recipe = &state.recipe;
-    let [x, y, z] = recipe.grid;
-    let affine = if recipe.no_affine { "" } else { "an affine stage and " };
-    let flows = match recipe.cascades {
-        1 => "1 displacement stage".into(),
-        n => format!("{n} displacement stages"),
-    };
-    format!(
-        "Registration of two volumes, by {affine}{flows}. Images of any size are laid on a grid of \
-         {x}×{y}×{z} voxels of {} mm (x, y, z growing to {}) after alignment by {}; their \
-         intensities are brought to 0–1 between the 1st and 99th percentile.\n\n\
-         Intended use: {}\n",
-        recipe.spacing,
-        String::from(recipe.orientation),
-        match recipe.initial {
-            intraop::preprocess::Initial::Header => "their headers",
-            intraop::preprocess::Initial::Centres => "the images' centres",
-            intraop::preprocess::Initial::Mass => "their centres of mass",
-        },
-        sentence(&manifest.intended_use)
-    )
-}
-
-fn data(options: &Options, state: &State, manifest: &Manifest) -> String {
-    let (effort, recipe) = (&state.effort, &state.recipe);
+fn data<R: Recipe>(
+    options: &Options,
+    state: &State<R>,
+    manifest: &Manifest,
+    words: &Words,
+) -> String {
+    let effort = &state.effort;
     let counted = effort.train > 0;
-    let aside = match recipe.phantoms {
-        Some(_) => "of the seeds that follow".into(),
-        None => format!("drawn by seed {}", recipe.seed),
-    };
-    let labels = match state.labels.len() {
-        0 => "No labels were used.".into(),
-        _ if recipe.dice > 0.0 => format!(
-            "Labels {:?} served as a loss while training; registering needs none.",
-            state.labels
-        ),
-        _ => format!("Labels {:?} served to validate only.", state.labels),
+    let aside = match state.images.is_empty() {
+        true => String::new(),
+        false => format!(" (drawn by seed {})", state.recipe.schedule().seed),
     };
     let mut text = sentence(&manifest.data_source);
     text += &format!(
-        "\n\n- Images trained on: {}; kept aside to validate: {} ({aside}).\n- {labels}\n\
+        "\n\n- Images trained on: {}; kept aside to validate: {}{aside}.\n- {}\n\
          - Terms of the data: {}.\n",
         known(effort.train, counted),
         known(effort.held, counted),
+        words.data,
         named(options.data_license.as_ref().unwrap_or(&options.license)),
     );
     if let Some(url) = &options.source_url {
@@ -137,32 +142,20 @@ fn licence(options: &Options, manifest: &Manifest) -> String {
     text
 }
 
-fn network(state: &State, stages: &[Stage]) -> String {
-    let width = state.recipe.width;
-    let channels = [2, width, 2 * width, 4 * width, 8 * width].map(|n| n.to_string()).join("→");
+fn network(stages: &[Stage], words: &Words) -> String {
     let mut text = String::from("| graph | parameters | bytes |\n|---|---:|---:|\n");
     for stage in stages {
         let file = &stage.graph.file;
         text += &format!("| `{file}` | {} | {} |\n", stage.parameters, stage.onnx.len());
     }
-    if !state.recipe.no_affine {
-        text += "\nAffine stage: four 3×3×3 convolutions of stride 2 (2→16→32→64→128, LeakyReLU \
-                 0.1), then one linear layer to the 12 numbers of an affine map.\n";
-    }
-    text += &format!(
-        "\nEach displacement stage is a U-Net of 4×4×4 convolutions of stride 2 ({channels}, \
-         ReLU) and as many transposed ones, with skips, that ends in three linear channels: the \
-         student of the LDR paper's text, of width {width}. Every stage sees the fixed image and \
-         the moving image as the stages before have warped it.\n"
-    );
-    text
+    text + "\n" + &words.network
 }
 
-fn training(options: &Options, state: &State) -> String {
-    let (effort, recipe) = (&state.effort, &state.recipe);
-    let mut command = String::from("intraop-train registration");
-    if recipe.phantoms.is_none() {
-        command += " --data DATA";
+fn training<R: Recipe>(options: &Options, state: &State<R>, words: &Words) -> String {
+    let (effort, recipe, schedule) = (&state.effort, &state.recipe, state.recipe.schedule());
+    let mut command = format!("intraop-train {}", R::COMMAND);
+    if !state.images.is_empty() {
+        command += words.sources;
     }
     for (option, value) in recipe.options() {
         command += format!(" \\\n    {option} {value}").trim_end();
@@ -171,7 +164,7 @@ fn training(options: &Options, state: &State) -> String {
         command += &format!(" \\\n    --threads {}", effort.threads);
     }
     // Stopped early: the rate of learning still follows from --steps.
-    if state.step < recipe.steps {
+    if state.step < schedule.steps {
         command += &format!(" \\\n    --max-steps {}", state.step);
     }
     let mut rows = vec![];
@@ -179,21 +172,21 @@ fn training(options: &Options, state: &State) -> String {
         Some((step, _)) if options.best => format!("step {step}, the best validation"),
         _ => format!("step {}, the last", state.step),
     };
-    rows.push(("stopped at step", format!("{} of {}", state.step, recipe.steps)));
+    rows.push(("stopped at step", format!("{} of {}", state.step, schedule.steps)));
     rows.push(("weights of", weights));
-    if let Some(every) = recipe.validate_every {
+    if let Some(every) = schedule.validate_every {
         rows.push(("validated every", format!("{every} steps, and at the last of all")));
     }
     rows.push(("minutes", known(format!("{:.0}", effort.minutes), effort.minutes > 0.0)));
     rows.push(("hardware", known(&effort.hardware, !effort.hardware.is_empty())));
     rows.push(("threads", known(effort.threads, effort.threads > 0)));
-    rows.push(("seed", recipe.seed.to_string()));
+    rows.push(("seed", schedule.seed.to_string()));
     rows.push((
         "optimiser",
         format!(
             "Adam, learning rate {} after {} steps, then half a cosine down to a hundredth at step \
-         {}; gradients clipped to norm {}; {} pairs per step",
-            recipe.lr, recipe.warm_up, recipe.steps, recipe.clip, recipe.batch
+         {}; gradients clipped to norm {}; {}",
+            schedule.lr, schedule.warm_up, schedule.steps, schedule.clip, words.batch
         ),
     ));
     let rows: String = rows.iter().map(|(k, v)| format!("| {k} | {v} |\n")).collect();
@@ -201,38 +194,11 @@ fn training(options: &Options, state: &State) -> String {
         "| | |\n|---|---|\n{rows}\nMade by\n```\n{command} \\\n    --out RUN\n```\n\
          Runs that were stopped and resumed give what one run gives. Minimised was the sum of\n{}\n\
          ![The course of the training](training.svg)\n\nThe same as a table: `training.csv`.\n",
-        losses(recipe, !state.labels.is_empty())
+        words.losses
     )
 }
 
-fn losses(recipe: &Recipe, labels: bool) -> String {
-    let similarity = match recipe.loss {
-        Loss::Pearson => "1 − Pearson correlation of fixed and warped image",
-        Loss::LocalNcc => "1 − mean squared correlation in windows of 9×9×9 voxels",
-    };
-    let mut terms = vec![(1.0, similarity.to_owned())];
-    terms.push((recipe.intermediate, "the same after every stage but the last".into()));
-    terms.push((recipe.smooth, "mean squared gradient of each stage's displacement".into()));
-    if labels {
-        terms.push((recipe.dice, "1 − soft Dice of fixed and warped labels".into()));
-    }
-    terms.push((recipe.fold, "mean of max(0, 0.05 − det J) of the displacement".into()));
-    if !recipe.no_affine {
-        terms.push((0.1, "how far the affine map is from a rotation".into()));
-    }
-    let used = terms.iter().filter(|(weight, _)| *weight > 0.0);
-    let mut text: String = used.map(|(weight, term)| format!("- {weight} × {term}\n")).collect();
-    if recipe.augment > 0.0 {
-        text += &format!(
-            "\nEvery image was bent, turned, scaled and changed in contrast at random, with \
-             strength {}.\n",
-            recipe.augment
-        );
-    }
-    text
-}
-
-fn figures(options: &Options, manifest: &Manifest) -> String {
+fn figures(options: &Options, manifest: &Manifest, words: &Words) -> String {
     if manifest.eval_metrics.is_empty() {
         return "Not validated.".into();
     }
@@ -240,7 +206,7 @@ fn figures(options: &Options, manifest: &Manifest) -> String {
         Some(source) => {
             format!("By `intraop evaluate --model {}`: {}", manifest.name, sentence(source))
         }
-        None => "On the subjects kept aside while training, on the package's grid:".into(),
+        None => format!("On {}:", words.aside),
     };
     let rows: String = manifest
         .eval_metrics
@@ -248,15 +214,4 @@ fn figures(options: &Options, manifest: &Manifest) -> String {
         .map(|(name, value)| format!("| {name} | {} |\n", (value * 1e4).round() / 1e4))
         .collect();
     format!("{origin}\n\n| | |\n|---|---:|\n{rows}")
-}
-
-fn limits(recipe: &Recipe) -> String {
-    let [x, y, z] = recipe.grid.map(|n| n as f64 * recipe.spacing);
-    format!(
-        "- Trained on the data above and nothing else; images of another kind, contrast or part \
-         of the body may register badly, without a warning.\n\
-         - What lies outside {x:.0}×{y:.0}×{z:.0} mm around the image's middle is not seen.\n\
-         - It always returns a field. Look at the result; `report.json` says whether the images \
-         agree more than before.\n"
-    )
 }

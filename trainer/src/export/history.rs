@@ -5,10 +5,13 @@ use std::fmt::Write;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use crate::checkpoint::{Record, Validation};
+use std::collections::BTreeSet;
+
+use crate::checkpoint::{Figures, Record};
 
 const WIDTH: u32 = 760;
-const HEIGHT: u32 = 560;
+/// Of each panel.
+const HEIGHT: u32 = 280;
 const FONT: (&str, u32) = ("sans-serif", 16);
 // Of middle lightness: legible on white and on black.
 const GREY: RGBColor = RGBColor(128, 134, 145);
@@ -17,21 +20,29 @@ const GREEN: RGBColor = RGBColor(32, 158, 122);
 
 /// One line per record; the validation's columns are empty where there was none.
 pub fn csv(history: &[Record]) -> String {
-    let mut text = String::from(
-        "step,loss,similarity,smoothness,dice_loss,folding_loss,affine_loss,gradient,rate,\
-         holdout_loss,holdout_dice_before,holdout_dice,holdout_folding_percent\n",
-    );
+    let names = |of: &dyn Fn(&Record) -> Option<&Figures>| -> BTreeSet<String> {
+        history.iter().filter_map(of).flat_map(|figures| figures.keys().cloned()).collect()
+    };
+    let (terms, held) = (names(&|r| Some(&r.terms)), names(&|r| r.validation.as_ref()));
+    let mut text = String::from("step,loss");
+    for name in &terms {
+        write!(text, ",{name}").expect(WRITES);
+    }
+    text.push_str(",gradient,rate");
+    for name in &held {
+        write!(text, ",holdout_{name}").expect(WRITES);
+    }
+    text.push('\n');
     for r in history {
-        let terms = [r.loss, r.similarity, r.smoothness, r.dice_loss, r.folding_loss];
-        let rest = [r.affine_loss, r.gradient, r.rate];
-        let held = r.validation.as_ref().map_or([None; 4], |v| {
-            [v.loss, v.dice_before, v.dice_after, v.folding_percent].map(Some)
-        });
+        let terms = terms.iter().map(|name| r.terms.get(name).copied());
+        let held = held.iter().map(|name| r.validation.as_ref()?.get(name).copied());
+        let values = [Some(r.loss)].into_iter().chain(terms);
+        let values = values.chain([Some(r.gradient), Some(r.rate)]).chain(held);
         text.push_str(&r.step.to_string());
-        for value in terms.into_iter().chain(rest).map(Some).chain(held) {
+        for value in values {
             text.push(',');
             if let Some(value) = value {
-                write!(text, "{value}").expect("a string takes everything");
+                write!(text, "{value}").expect(WRITES);
             }
         }
         text.push('\n');
@@ -39,42 +50,48 @@ pub fn csv(history: &[Record]) -> String {
     text
 }
 
-/// Loss over steps, and below it the Dice on the subjects kept aside, where there are labels.
-pub fn svg(history: &[Record]) -> String {
+/// A panel of figures on what is kept aside.
+pub struct Panel {
+    pub title: &'static str,
+    /// What each line is called, and its figure.
+    pub lines: &'static [(&'static str, &'static str)],
+}
+
+/// Loss over steps, and below it those panels for which there are figures.
+pub fn svg(history: &[Record], panels: &[Panel]) -> String {
+    let held = |name: &str| -> Vec<(f64, f64)> {
+        let at = |r: &Record| Some((r.step as f64, *r.validation.as_ref()?.get(name)?));
+        history.iter().filter_map(at).collect()
+    };
+    let loss = history.iter().map(|r| (r.step as f64, r.loss)).collect();
+    let losses = vec![("training", GREY, loss), ("kept aside", BLUE, held("loss"))];
+    let mut all = vec![("Loss", losses)];
+    for panel in panels.iter().filter(|p| !held(p.lines[0].1).is_empty()) {
+        let colours = if panel.lines.len() == 1 { &[GREEN][..] } else { &[GREY, GREEN] };
+        let lines = panel.lines.iter().zip(colours);
+        let lines = lines.map(|((label, name), colour)| (*label, *colour, held(name)));
+        all.push((panel.title, lines.collect()));
+    }
+    let last = history.last().map_or(1.0, |r| r.step as f64);
     let mut svg = String::new();
     {
-        let area = SVGBackend::with_string(&mut svg, (WIDTH, HEIGHT)).into_drawing_area();
-        draw(&area, history)
-            .and_then(|()| area.present())
-            .expect("drawing into a string does not fail");
+        let size = (WIDTH, HEIGHT * all.len() as u32);
+        let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
+        let parts = area.split_evenly((all.len(), 1));
+        let drawn = parts
+            .iter()
+            .zip(&all)
+            .try_for_each(|(part, (title, lines))| panel(part, title, last, lines));
+        drawn.and_then(|()| area.present()).expect("drawing into a string does not fail");
     }
     svg
 }
 
+const WRITES: &str = "a string takes everything";
+
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 type Line = (&'static str, RGBColor, Vec<(f64, f64)>);
-
-fn draw(area: &Area, history: &[Record]) -> Drawn {
-    let held = |value: fn(&Validation) -> f64| {
-        let at = |r: &Record| Some((r.step as f64, value(r.validation.as_ref()?)));
-        history.iter().filter_map(at).collect::<Vec<_>>()
-    };
-    let loss = history.iter().map(|r| (r.step as f64, r.loss)).collect();
-    let losses = [("training", GREY, loss), ("subjects kept aside", BLUE, held(|v| v.loss))];
-    let overlap = [
-        ("before registration", GREY, held(|v| v.dice_before)),
-        ("after registration", GREEN, held(|v| v.dice_after)),
-    ];
-    let last = history.last().map_or(1.0, |r| r.step as f64);
-    // Without labels every Dice is 0.
-    if overlap[1].2.iter().all(|(_, dice)| *dice == 0.0) {
-        return panel(area, "Loss", last, &losses);
-    }
-    let (upper, lower) = area.split_vertically(HEIGHT / 2);
-    panel(&upper, "Loss", last, &losses)?;
-    panel(&lower, "Dice of labels, subjects kept aside", last, &overlap)
-}
 
 fn panel(area: &Area, title: &str, last: f64, lines: &[Line]) -> Drawn {
     let points = || lines.iter().flat_map(|(_, _, points)| points);

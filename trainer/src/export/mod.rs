@@ -3,6 +3,8 @@
 
 mod card;
 mod history;
+mod landmarks;
+mod registration;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,17 +12,19 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use intraop::engine::{Session, SessionOptions};
 use intraop::package::{
-    Dtype, GoldenCase, GoldenOutput, Graph, Head, HeadKind, Input, MANIFEST, Manifest, Package,
-    Precision, SCHEMA, Task, Units, golden_pair, sha256,
+    Golden, GoldenCase, GoldenOutput, Graph, Head, Input, MANIFEST, Manifest, Package, Precision,
+    SCHEMA, Task, golden_input, sha256,
 };
+use intraop::preprocess::{GridSpec, Step};
 use serde_json::Value;
-use tch::{Device, Tensor, no_grad};
+use tch::{Tensor, no_grad};
 
-use crate::checkpoint::State;
+use crate::checkpoint::{self, State};
 use crate::data::FIRST_SEED;
-use crate::nets::Student;
-use crate::onnx;
-use crate::recipe::registration::Trainer;
+use crate::recipe::Recipe;
+use crate::recipe::landmarks::Landmarks;
+use crate::recipe::registration::Registration;
+use crate::recipe::run::{Student, Trainer};
 
 /// Phantom of the golden case.
 const SEED: u64 = 7;
@@ -69,9 +73,9 @@ pub struct Options {
     source_url: Option<String>,
     #[arg(long, default_value = "Research and engineering. Not a medical device.")]
     intended_use: String,
-    /// As in DICOM: MR, CT, US
-    #[arg(long, default_value = "MR")]
-    modality: String,
+    /// As in DICOM: MR, CT, US; of frames US, else MR unless given
+    #[arg(long)]
+    modality: Option<String>,
     /// report.json of `intraop evaluate` with this model; without it the card has the figures
     /// of the subjects kept aside
     #[arg(long, value_name = "JSON", requires = "metrics_source")]
@@ -88,6 +92,47 @@ struct Stage {
     parameters: usize,
 }
 
+impl Stage {
+    fn new(name: &str, onnx: Vec<u8>, parameters: usize, input: Input, heads: Vec<Head>) -> Self {
+        let graph = Graph {
+            name: name.into(),
+            file: format!("{name}.onnx"),
+            sha256: sha256(&onnx),
+            inputs: vec![input],
+            heads,
+        };
+        Stage { graph, onnx, parameters }
+    }
+}
+
+/// What a recipe's student is as a package.
+trait Exported: Student {
+    const TASK: Task;
+    /// As in DICOM, unless an option says another.
+    const MODALITY: &'static str;
+
+    fn grid(recipe: &Self::Recipe) -> Option<GridSpec>;
+
+    fn preprocess(recipe: &Self::Recipe) -> Vec<Step>;
+
+    /// How many phantoms it was trained on, if on phantoms.
+    fn phantoms(recipe: &Self::Recipe) -> Option<usize>;
+
+    fn stages(&self, recipe: &Self::Recipe, modality: &str) -> Vec<Stage>;
+
+    /// Every graph's heads for an input of the first graph's shape.
+    fn answers(&self, input: &Tensor) -> Vec<Vec<Tensor>>;
+
+    /// What the package does, in a sentence.
+    fn description(modality: &str) -> String;
+
+    /// What the card says of this recipe only.
+    fn words(state: &State<Self::Recipe>) -> card::Words;
+
+    /// The panels of the training's plot below the loss: title and lines, by name and figure.
+    fn panels() -> &'static [history::Panel];
+}
+
 /// Makes the package; nothing is left where anything fails.
 ///
 /// # Errors
@@ -101,21 +146,21 @@ pub fn export(options: &Options) -> Result<()> {
         options.name
     );
     ensure!(!out.exists(), "{}: there already; remove it, or choose another --out", out.display());
-    let mut trainer = Trainer::resume(&options.run, Device::Cpu)?;
-    if options.best {
-        let name = trainer.state.best_file().with_context(|| {
-            format!("--best: {}: nothing was validated; leave it out", options.run.display())
-        })?;
-        let path = options.run.join(name);
-        let tensors = Tensor::read_safetensors(&path)
-            .with_context(|| format!("{}: cannot be read", path.display()))?;
-        trainer.student.weights.fill(&tensors)?;
+    match &checkpoint::command(&options.run)?[..] {
+        "landmarks" => export_as::<Landmarks>(options),
+        _ => export_as::<Registration>(options),
     }
-    let size = trainer.state.recipe.grid;
-    let stages = stages(&trainer.student, size, &options.modality);
-    let mut manifest = manifest(options, &trainer.state, &stages)?;
-    let pair = golden_pair(&manifest, size, SEED)?;
-    let expected = no_grad(|| outputs(&trainer.student, size, &pair));
+}
+
+fn export_as<S: Exported>(options: &Options) -> Result<()> {
+    let out = &options.out;
+    let trainer = Trainer::<S>::load(&options.run, options.best)?;
+    let state = &trainer.state;
+    let modality = options.modality.as_deref().unwrap_or(S::MODALITY);
+    let stages = trainer.student.stages(&state.recipe, modality);
+    let mut manifest = manifest::<S>(options, state, modality, &stages)?;
+    let input = golden_input(&manifest, SEED)?;
+    let expected = outputs(&trainer.student, &stages, &input);
     let golden = serde_json::to_string(&golden(&stages, &expected))?;
     manifest.golden.sha256 = sha256(golden.as_bytes());
 
@@ -129,15 +174,15 @@ pub fn export(options: &Options) -> Result<()> {
     }
     write(GOLDEN, golden.as_bytes())?;
     write(MANIFEST, toml::to_string(&manifest)?.as_bytes())?;
-    write("training.csv", history::csv(&trainer.state.history).as_bytes())?;
-    write("training.svg", history::svg(&trainer.state.history).as_bytes())?;
-    let card = card::text(options, &trainer.state, &manifest, &stages);
+    write("training.csv", history::csv(&state.history).as_bytes())?;
+    write("training.svg", history::svg(&state.history, S::panels()).as_bytes())?;
+    let card = card::text(options, state, &manifest, &stages, &S::words(state));
     write("README.md", card.as_bytes())?;
     if let Some(notice) = card::notice(options, &manifest) {
         write(LICENSE, notice.as_bytes())?;
     }
 
-    let worst = verify(folder.path(), &pair, &expected)?;
+    let worst = verify(folder.path(), &input, &expected)?;
     // The folder is no longer where its guard looks for it, so the guard removes nothing.
     std::fs::rename(folder.path(), out).with_context(|| format!("{}: not made", out.display()))?;
     let bytes: usize = stages.iter().map(|s| s.onnx.len()).sum();
@@ -163,71 +208,21 @@ fn partial(out: &Path) -> Result<tempfile::TempDir> {
     builder.tempdir_in(parent).with_context(|| format!("{}: not writable", parent.display()))
 }
 
-fn stages(student: &Student, size: [usize; 3], modality: &str) -> Vec<Stage> {
-    let axes = size.map(|n| n as i64);
-    let [x, y, z] = size;
-    let stage = |name: &str, onnx: Vec<u8>, head: Head| {
-        let input = Input {
-            name: onnx::INPUT.into(),
-            num_channels: 2,
-            spatial_shape: vec![z, y, x],
-            dtype: Dtype::Float32,
-            channel_def: vec!["fixed".into(), "moving".into()],
-            modality: vec![modality.into(); 2],
-            value_range: Some([0.0, 1.0]),
-        };
-        let graph = Graph {
-            name: name.into(),
-            file: format!("{name}.onnx"),
-            sha256: sha256(&onnx),
-            inputs: vec![input],
-            heads: vec![head],
-        };
-        let own = |(weight, _): &&(String, Tensor)| weight.starts_with(&format!("{name}."));
-        let parameters = student.weights.0.iter().filter(own).map(|(_, t)| t.numel()).sum();
-        Stage { graph, onnx, parameters }
-    };
-    let affine = student.affine.iter().map(|net| {
-        let head = Head {
-            name: onnx::AFFINE.into(),
-            kind: HeadKind::Affine,
-            num_channels: 12,
-            spatial_shape: vec![],
-            dtype: Dtype::Float32,
-            channel_def: vec![],
-            units: None,
-        };
-        stage("affine", onnx::affine(net, axes), head)
-    });
-    let flows = student.flows.iter().map(|net| {
-        let head = Head {
-            name: onnx::FLOW.into(),
-            kind: HeadKind::Displacement,
-            num_channels: 3,
-            spatial_shape: vec![z, y, x],
-            dtype: Dtype::Float32,
-            channel_def: ["x", "y", "z"].map(String::from).into(),
-            units: Some(Units::Voxels),
-        };
-        stage(&net.name, onnx::flow(net, axes), head)
-    });
-    affine.chain(flows).collect()
-}
-
-/// Every graph's whole output for one input, by tch.
-fn outputs(student: &Student, [x, y, z]: [usize; 3], pair: &[f32]) -> Vec<Vec<f32>> {
-    let pair = Tensor::from_slice(pair).reshape([1, 2, z as i64, y as i64, x as i64]);
-    let affine = student.affine.iter().map(|net| net.forward(&pair));
-    let flows = student.flows.iter().map(|net| net.forward(&pair));
+/// Every graph's and head's whole output for one input, by tch.
+fn outputs<S: Exported>(student: &S, stages: &[Stage], input: &[f32]) -> Vec<Vec<Vec<f32>>> {
+    let of = &stages[0].graph.inputs[0];
+    let shape = [&[1, of.num_channels], &of.spatial_shape[..]].concat();
+    let shape: Vec<i64> = shape.iter().map(|n| *n as i64).collect();
+    let answers = no_grad(|| student.answers(&Tensor::from_slice(input).reshape(shape)));
     let flat = |t: Tensor| Vec::try_from(t.contiguous().view([-1])).expect("a float tensor");
-    affine.chain(flows).map(flat).collect()
+    answers.into_iter().map(|heads| heads.into_iter().map(flat).collect()).collect()
 }
 
-fn golden(stages: &[Stage], expected: &[Vec<f32>]) -> GoldenCase {
-    let outputs = stages.iter().zip(expected).map(|(stage, values)| {
-        let head = stage.graph.heads[0].name.clone();
-        let output = GoldenOutput::sample(values, SAMPLES);
-        (stage.graph.name.clone(), BTreeMap::from([(head, output)]))
+fn golden(stages: &[Stage], expected: &[Vec<Vec<f32>>]) -> GoldenCase {
+    let outputs = stages.iter().zip(expected).map(|(stage, outputs)| {
+        let heads = stage.graph.heads.iter().zip(outputs);
+        let sampled = heads.map(|(head, o)| (head.name.clone(), GoldenOutput::sample(o, SAMPLES)));
+        (stage.graph.name.clone(), sampled.collect())
     });
     GoldenCase {
         phantom_seed: SEED,
@@ -239,27 +234,37 @@ fn golden(stages: &[Stage], expected: &[Vec<f32>]) -> GoldenCase {
 
 /// Loads the package as any user would, and compares every number of every output; gives the
 /// largest difference as a share of its output's largest value.
-fn verify(folder: &Path, pair: &[f32], expected: &[Vec<f32>]) -> Result<f64> {
+fn verify(folder: &Path, input: &[f32], expected: &[Vec<Vec<f32>>]) -> Result<f64> {
     let session = Session::new(Package::load(folder)?, SessionOptions::with_threads(1))?;
     let (mut worst, mut found) = (session.verify()?, Vec::new());
-    for (number, values) in expected.iter().enumerate() {
-        session.run(number, pair, &mut found)?;
-        let difference = GoldenOutput::sample(values, values.len()).difference(&found[0]);
-        ensure!(
-            difference <= TOLERANCE,
-            "graph {}: the runtime differs from tch by {difference:.1e} of the largest output, \
-             {TOLERANCE:.0e} accepted",
-            session.package().manifest.graphs[number].name
-        );
-        worst = worst.max(difference);
+    for ((number, outputs), graph) in
+        expected.iter().enumerate().zip(&session.package().manifest.graphs)
+    {
+        session.run(number, input, &mut found)?;
+        for ((values, found), head) in outputs.iter().zip(&found).zip(&graph.heads) {
+            let difference = GoldenOutput::sample(values, values.len()).difference(found);
+            ensure!(
+                difference <= TOLERANCE,
+                "graph {} head {}: the runtime differs from tch by {difference:.1e} of the \
+                 largest output, {TOLERANCE:.0e} accepted",
+                graph.name,
+                head.name
+            );
+            worst = worst.max(difference);
+        }
     }
     Ok(worst)
 }
 
-fn manifest(options: &Options, state: &State, stages: &[Stage]) -> Result<Manifest> {
+fn manifest<S: Exported>(
+    options: &Options,
+    state: &State<S::Recipe>,
+    modality: &str,
+    stages: &[Stage],
+) -> Result<Manifest> {
     let recipe = &state.recipe;
-    let phantoms = recipe.phantoms.map(|pairs| {
-        let last = FIRST_SEED + pairs as u64 - 1;
+    let phantoms = S::phantoms(recipe).map(|count| {
+        let last = FIRST_SEED + count as u64 - 1;
         format!("Seeded phantoms made by intraop: training seeds {FIRST_SEED} to {last}")
     });
     let data_source = options.data_source.clone().or(phantoms);
@@ -268,10 +273,8 @@ fn manifest(options: &Options, state: &State, stages: &[Stage]) -> Result<Manife
         schema: SCHEMA,
         name: options.name.clone(),
         version: options.package_version.clone(),
-        task: Task::Registration,
-        description: description.unwrap_or_else(|| {
-            format!("Registers {} volumes of one kind to each other", options.modality)
-        }),
+        task: S::TASK,
+        description: description.unwrap_or_else(|| S::description(modality)),
         authors: String::new(),
         copyright: options.attribution.clone(),
         license: options.license.clone(),
@@ -282,10 +285,10 @@ fn manifest(options: &Options, state: &State, stages: &[Stage]) -> Result<Manife
             Some(path) => reported(path, &options.name)?,
             None => held(state, options.best),
         },
-        grid: Some(recipe.grid_spec()),
-        preprocess: recipe.preprocess(),
+        grid: S::grid(recipe),
+        preprocess: S::preprocess(recipe),
         graphs: stages.iter().map(|s| s.graph.clone()).collect(),
-        golden: intraop::package::Golden { file: GOLDEN.into(), sha256: String::new() },
+        golden: Golden { file: GOLDEN.into(), sha256: String::new() },
     })
 }
 
@@ -319,18 +322,11 @@ fn reported(path: &Path, name: &str) -> Result<BTreeMap<String, f64>> {
     Ok(figures)
 }
 
-/// The last, or the best, validation on the subjects kept aside.
-fn held(state: &State, best: bool) -> BTreeMap<String, f64> {
-    let Some((step, v)) = state.validated(best) else { return BTreeMap::new() };
-    let mut figures = vec![
-        ("holdout_step", step as f64),
-        ("holdout_loss", v.loss),
-        ("holdout_folding_percent", v.folding_percent),
-    ];
-    if !state.labels.is_empty() {
-        figures.extend([("holdout_dice_before", v.dice_before), ("holdout_dice", v.dice_after)]);
-    }
-    figures.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+/// The last, or the best, validation on what was kept aside.
+fn held<R: Recipe>(state: &State<R>, best: bool) -> BTreeMap<String, f64> {
+    let Some((step, figures)) = state.validated(best) else { return BTreeMap::new() };
+    let named = figures.iter().map(|(name, value)| (format!("holdout_{name}"), *value));
+    named.chain([("holdout_step".to_owned(), step as f64)]).collect()
 }
 
 #[cfg(test)]

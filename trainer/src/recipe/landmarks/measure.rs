@@ -1,0 +1,129 @@
+//! What is found in the heads' answers, and how far it is from the truth.
+
+use intraop::image::{Ellipse, Frame};
+
+use super::data::Held;
+use super::target::in_frame;
+use crate::checkpoint::Figures;
+use crate::unet::{HEATMAP, MASK};
+
+/// A landmark is found where its heatmap reaches this share of a peak's height.
+const PEAK: f32 = 0.3;
+/// What was found in one frame, in its file's pixels.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    pub ellipse: Option<Ellipse>,
+    pub ends: [Option<[f64; 2]>; 4],
+}
+
+impl Found {
+    /// Of one frame's heatmaps and mask of logits, for a network of `size`.
+    pub fn new(heatmaps: &[f32], mask: &[f32], size: [usize; 2], held: &Held) -> Self {
+        let [width, height] = size.map(|n| n / MASK);
+        let scores = Frame::new(width, height, mask.to_vec());
+        let ellipse = Ellipse::from_scores(&scores, 0.0);
+        let (half, to) = ([[MASK as f64, 0.0], [0.0, MASK as f64]], &held.transform);
+        let scale = [[to.scale[0], 0.0], [0.0, to.scale[1]]];
+        let ellipse = ellipse
+            .and_then(|e| e.mapped(half, in_frame(MASK, [0.0; 2])))
+            .and_then(|e| e.mapped(scale, to.offset));
+        let [width, height] = size.map(|n| n / HEATMAP);
+        let mut maps = heatmaps.chunks_exact(width * height);
+        let ends = [(); 4].map(|()| {
+            let at = peak(maps.next().expect("a heatmap per end"), width)?;
+            Some(to.to_original(in_frame(HEATMAP, at)))
+        });
+        Found { ellipse, ends }
+    }
+
+    fn nothing(&self) -> bool {
+        self.ellipse.is_none() && self.ends.iter().all(Option::is_none)
+    }
+}
+
+/// The middle of the Gaussian through the highest pixel and those beside it.
+fn peak(map: &[f32], width: usize) -> Option<[f64; 2]> {
+    let highest = (0..map.len()).max_by(|a, b| map[*a].total_cmp(&map[*b]))?;
+    if map[highest] < PEAK || map[highest].is_nan() {
+        return None;
+    }
+    let log = |i: usize| f64::from(map[i].max(1e-6)).ln();
+    let shift = |step: usize, at: usize, n: usize| {
+        if at == 0 || at + 1 == n {
+            return 0.0;
+        }
+        let [before, here, after] = [highest - step, highest, highest + step].map(log);
+        let bend = before - 2.0 * here + after;
+        if bend < 0.0 { (before - after) / (2.0 * bend) } else { 0.0 }
+    };
+    let (column, row) = (highest % width, highest / width);
+    let [x, y] = [shift(1, column, width), shift(width, row, map.len() / width)];
+    Some([column as f64 + x, row as f64 + y])
+}
+
+/// Means over frames. A circumference that was not found counts as 0 mm.
+pub fn figures(held: &[Held], found: &[Found]) -> Figures {
+    let pairs = || held.iter().zip(found);
+    let shown = || pairs().filter_map(|(h, f)| Some((h, h.ellipse.as_ref()?, f)));
+    let mut figures = Figures::new();
+    let mut mean = |name: &str, values: Vec<f64>| {
+        if !values.is_empty() {
+            figures.insert(name.into(), values.iter().sum::<f64>() / values.len() as f64);
+        }
+    };
+    let difference = |(h, truth, f): (&Held, &Ellipse, &Found)| {
+        let found = f.ellipse.as_ref().map_or(0.0, Ellipse::circumference);
+        let mm = (found - truth.circumference()) * h.mm_per_pixel;
+        log::debug!("{}: circumference {mm:+.2} mm", h.name);
+        mm
+    };
+    let differences: Vec<f64> = shown().map(difference).collect();
+    mean("circumference_mm", differences.iter().map(|mm| mm.abs()).collect());
+    mean("circumference_bias_mm", differences);
+    let by_ends = |(h, truth, f): (&Held, &Ellipse, &Found)| {
+        let [left, right, upper, lower] = f.ends;
+        let half = |p: [f64; 2], q: [f64; 2]| (p[0] - q[0]).hypot(p[1] - q[1]) / 2.0;
+        let semi_axes = [half(left?, right?), half(upper?, lower?)];
+        let found = Ellipse { semi_axes, ..*truth };
+        Some((found.circumference() - truth.circumference()).abs() * h.mm_per_pixel)
+    };
+    mean("circumference_by_ends_mm", shown().filter_map(by_ends).collect());
+    let dice = |(_, truth, f): (_, &Ellipse, &Found)| {
+        f.ellipse.as_ref().map_or(0.0, |ellipse| overlap(truth, ellipse))
+    };
+    mean("ellipse_dice", shown().map(dice).collect());
+    let distances = shown().flat_map(|(h, truth, f)| {
+        truth.ends().into_iter().zip(f.ends).filter_map(move |(p, q)| {
+            let q = q?;
+            Some((p[0] - q[0]).hypot(p[1] - q[1]) * h.mm_per_pixel)
+        })
+    });
+    mean("landmark_mm", distances.collect());
+    let percent = |yes: bool| if yes { 100.0 } else { 0.0 };
+    let ends = shown().flat_map(|(_, _, f)| f.ends.map(|end| percent(end.is_some())));
+    mean("landmarks_found_percent", ends.collect());
+    let empty = pairs().filter(|(h, _)| h.ellipse.is_none());
+    mean("nothing_found_percent", empty.map(|(_, f)| percent(f.nothing())).collect());
+    figures
+}
+
+/// Dice of two filled ellipses.
+fn overlap(a: &Ellipse, b: &Ellipse) -> f64 {
+    const STEPS: usize = 200;
+    let reach = a.semi_axes[0].max(b.semi_axes[0]);
+    let low = [0, 1].map(|i| a.centre[i].min(b.centre[i]) - reach);
+    let high = [0, 1].map(|i| a.centre[i].max(b.centre[i]) + reach);
+    let place = |i: usize, axis: usize| {
+        low[axis] + (i as f64 + 0.5) / STEPS as f64 * (high[axis] - low[axis])
+    };
+    let (mut both, mut either) = (0, 0);
+    for y in 0..STEPS {
+        for x in 0..STEPS {
+            let at = [place(x, 0), place(y, 1)];
+            let inside = [a, b].map(|e| usize::from(e.level(at) < 1.0));
+            both += inside[0] * inside[1];
+            either += inside[0] + inside[1];
+        }
+    }
+    2.0 * both as f64 / either.max(1) as f64
+}
