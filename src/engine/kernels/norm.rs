@@ -236,6 +236,13 @@ mod tests {
                             prop_assert!((y - expected).abs() <= bound, "{simd} {y} {expected}");
                         }
                     }
+                    // The other images' channels beside it stay.
+                    for place in places() {
+                        for byte in channels * to.element()..to.stride[2] {
+                            // SAFETY: inside the box.
+                            prop_assert_eq!(unsafe { *memory.at::<u8>(to.at(place) + byte) }, 77);
+                        }
+                    }
                     let before = first.get_or_insert_with(|| found.clone());
                     prop_assert_eq!(&*before, &found, "{}", simd);
                     Ok(())
