@@ -12,6 +12,8 @@ pub mod preprocess;
 pub mod package;
 pub mod engine;
 pub mod registration;
+pub mod segmentation;
+pub mod landmarks;
 pub mod quantise;
 pub mod metrics;
 pub mod evaluate;

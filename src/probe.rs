@@ -12,6 +12,8 @@ pub enum Stage {
     Read,
     Preprocess,
     Infer,
+    /// What networks wrote becomes landmarks, masks and measurements.
+    Decode,
     Compose,
     Refine,
     Warp,
@@ -21,11 +23,12 @@ pub enum Stage {
 }
 
 impl Stage {
-    pub const ALL: [Stage; 9] = [
+    pub const ALL: [Stage; 10] = [
         Stage::Load,
         Stage::Read,
         Stage::Preprocess,
         Stage::Infer,
+        Stage::Decode,
         Stage::Compose,
         Stage::Refine,
         Stage::Warp,
@@ -39,6 +42,7 @@ impl Stage {
             Stage::Read => "read",
             Stage::Preprocess => "preprocess",
             Stage::Infer => "infer",
+            Stage::Decode => "decode",
             Stage::Compose => "compose",
             Stage::Refine => "refine",
             Stage::Warp => "warp",

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::frames;
 use super::{GoldenCase, Head, HeadKind, Input, Manifest, SCHEMA, Task, Units};
 use crate::io::open_regular;
 use crate::preprocess::{self, GridSpec, Step};
@@ -272,7 +273,11 @@ fn check(path: &Path, m: &Manifest) -> Result<()> {
             }
         }
     }
-    if m.task == Task::Registration { check_registration(path, m) } else { Ok(()) }
+    if m.task == Task::Registration {
+        return check_registration(path, m);
+    }
+    let defect = if m.grid.is_none() { frames::defect(m) } else { None };
+    defect.map_or(Ok(()), |(field, expected, found)| fail(field, &expected, found))
 }
 
 /// What is wrong with the preprocessing: of what, what was expected, what was found.
@@ -330,7 +335,8 @@ fn head_defect(head: &Head, input: &Input) -> Option<Defect> {
                 ("num_channels", "12, without spatial_shape".into(), found)
             })
         }
-        _ => None,
+        HeadKind::Boxes | HeadKind::Image => None,
+        _ => frames::head_defect(head, &input.spatial_shape),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::frames::{Measurement, Peak, Region, View};
 use crate::preprocess::{GridSpec, Step};
 
 /// The manifest's version this library reads and writes.
@@ -39,6 +40,12 @@ pub struct Manifest {
     pub preprocess: Vec<Step>,
     /// In the order they run.
     pub graphs: Vec<Graph>,
+    /// Of packages for frames: what counts in which view; empty where everything counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub views: Vec<View>,
+    /// Of packages for frames.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub measurements: Vec<Measurement>,
     pub golden: Golden,
 }
 
@@ -115,6 +122,12 @@ pub struct Head {
     /// Of displacements and coordinates: voxels or pixels of the package's grid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub units: Option<Units>,
+    /// Of heatmaps: how landmarks are found in them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak: Option<Peak>,
+    /// Of masks: which pixels count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Region>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,9 +146,13 @@ pub enum HeadKind {
     /// `[1, 12]`: W (3×3, row by row, axes x, y, z) then b; p ↦ p + W (p − c) + b, c the grid's
     /// centre.
     Affine,
+    /// `[1, landmarks, y, x]`: about 1 at the landmark, 0 far from it.
     Heatmaps,
+    /// `[1, 2 · landmarks]`: x and y of each, in pixels of the input.
     Coordinates,
+    /// `[1, classes, y, x]`: logits.
     Mask,
+    /// `[1, classes]`: logits.
     Classes,
     Boxes,
     Image,

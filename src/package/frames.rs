@@ -1,0 +1,230 @@
+//! What a package for frames says beyond its graphs: how maps become findings, which of them
+//! count in which view, and what is measured. docs/packages.md explains the keys.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Head, HeadKind, Manifest};
+
+/// How a landmark is found in its heatmap. The default is the highest pixel, if above 0.3.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Peak {
+    pub method: PeakMethod,
+    /// A landmark is found where its heatmap's peak is at least this high.
+    pub threshold: f32,
+    /// Standard deviation of the Gaussians that the heatmaps were trained with, in the map's
+    /// pixels. Known, it is taken out of the spread, so that what is left is uncertainty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sigma: Option<f64>,
+}
+
+impl Default for Peak {
+    fn default() -> Self {
+        Peak { method: PeakMethod::Argmax, threshold: 0.3, sigma: None }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PeakMethod {
+    /// The highest pixel.
+    Argmax,
+    /// The centre of mass around the highest pixel.
+    SoftArgmax,
+    /// The top of the Gaussian through the highest pixel: a Taylor expansion of the smoothed map's
+    /// logarithm (DARK: Zhang et al., CVPR 2020).
+    Dark,
+}
+
+/// Which pixels of a mask's map count. The default: those above 1/2, if they are at least 0.5 % of
+/// the frame.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Region {
+    /// A pixel is of the class where its probability, the sigmoid of its logit, is above this.
+    pub threshold: f32,
+    /// The class is found where its largest connected part has at least this share of the map.
+    pub smallest: f64,
+}
+
+impl Default for Region {
+    fn default() -> Self {
+        Region { threshold: 0.5, smallest: 0.005 }
+    }
+}
+
+/// What counts when the head `classes` sees this view.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct View {
+    /// One of the classes.
+    pub name: String,
+    /// Below this probability the view is not taken as seen.
+    #[serde(default = "half")]
+    pub threshold: f64,
+    #[serde(default)]
+    pub landmarks: Vec<String>,
+    #[serde(default)]
+    pub masks: Vec<String>,
+    #[serde(default)]
+    pub measurements: Vec<String>,
+}
+
+fn half() -> f64 {
+    0.5
+}
+
+/// A length, an angle or an area, of landmarks or of a mask.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measurement {
+    pub name: String,
+    pub kind: MeasurementKind,
+    /// The landmarks, or the one mask's class, that it is taken of.
+    pub of: Vec<String>,
+    /// The least and the largest value (mm, mm² or degrees) that can be right; anything else is
+    /// not reported as a value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plausible: Option<[f64; 2]>,
+}
+
+/// Of an ellipse: of the mask's, by its moments, or of four landmarks, the ends of the long axis and
+/// then of the short one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MeasurementKind {
+    /// Between two landmarks.
+    Distance,
+    /// At the second of three landmarks.
+    Angle,
+    /// Of an ellipse, whole.
+    LongAxis,
+    ShortAxis,
+    Circumference,
+    /// Of the mask itself, or of the ellipse through four landmarks.
+    Area,
+}
+
+impl Manifest {
+    /// All heads of a kind.
+    fn heads(&self, kind: HeadKind) -> impl Iterator<Item = &Head> {
+        self.graphs.iter().flat_map(|g| &g.heads).filter(move |h| h.kind == kind)
+    }
+
+    /// The names of what heads of a kind find.
+    fn names(&self, kind: HeadKind) -> Vec<&str> {
+        self.heads(kind).flat_map(|h| &h.channel_def).map(String::as_str).collect()
+    }
+}
+
+/// Of what something is wrong, what was expected, what was found.
+pub(super) type Defect = (String, String, String);
+
+/// What does not fit together in a package for frames.
+pub(super) fn defect(m: &Manifest) -> Option<Defect> {
+    let input = &m.graphs[0].inputs[0];
+    if input.num_channels != 1 {
+        let found = input.num_channels.to_string();
+        return Some(("graphs.inputs.num_channels".into(), "1 for frames".into(), found));
+    }
+    let landmarks = [HeadKind::Heatmaps, HeadKind::Coordinates].map(|kind| m.names(kind)).concat();
+    let masks = m.names(HeadKind::Mask);
+    let measurements: Vec<&str> = m.measurements.iter().map(|m| m.name.as_str()).collect();
+    let lists = [("landmarks", &landmarks), ("masks", &masks), ("measurements", &measurements)];
+    for (list, names) in lists {
+        if let Some(twice) = (1..names.len()).find(|i| names[..*i].contains(&names[*i])) {
+            return Some((list.into(), "each name once".into(), format!("{} twice", names[twice])));
+        }
+    }
+    if m.heads(HeadKind::Classes).count() > 1 {
+        return Some(("graphs.heads".into(), "at most one of kind classes".into(), "more".into()));
+    }
+    let measured = m.measurements.iter().find_map(|one| one.defect(&landmarks, &masks));
+    measured.or_else(|| {
+        let classes = m.names(HeadKind::Classes);
+        m.views.iter().find_map(|view| view.defect(&classes, lists))
+    })
+}
+
+impl Measurement {
+    fn defect(&self, landmarks: &[&str], masks: &[&str]) -> Option<Defect> {
+        let field = |key: &str| format!("measurements.{}.{key}", self.name);
+        let mask = self.of.len() == 1 && masks.contains(&self.of[0].as_str());
+        let points = match self.kind {
+            MeasurementKind::Distance => 2,
+            MeasurementKind::Angle => 3,
+            _ => 4,
+        };
+        let known = self.of.iter().all(|name| landmarks.contains(&name.as_str()));
+        if !(mask && points == 4 || known && self.of.len() == points) {
+            let or = if points == 4 { " or one mask" } else { "" };
+            let expected = format!("{points} landmarks{or}, by name");
+            return Some((field("of"), expected, format!("{:?}", self.of)));
+        }
+        let [low, high] = self.plausible?;
+        (!(low <= high)).then(|| {
+            let expected = "the least and the largest value".into();
+            (field("plausible"), expected, format!("[{low}, {high}]"))
+        })
+    }
+}
+
+impl View {
+    fn defect(&self, classes: &[&str], known: [(&str, &Vec<&str>); 3]) -> Option<Defect> {
+        let field = |key: &str| format!("views.{}.{key}", self.name);
+        if !classes.contains(&self.name.as_str()) {
+            let expected = format!("one of the classes {classes:?}");
+            return Some((field("name"), expected, format!("{:?}", self.name)));
+        }
+        if !(0.0..=1.0).contains(&self.threshold) {
+            return Some((field("threshold"), "0 to 1".into(), self.threshold.to_string()));
+        }
+        let lists = [&self.landmarks, &self.masks, &self.measurements];
+        known.into_iter().zip(lists).find_map(|((key, known), list)| {
+            let stranger = list.iter().find(|name| !known.contains(&name.as_str()))?;
+            Some((field(key), format!("of {known:?}"), format!("{stranger:?}")))
+        })
+    }
+}
+
+/// What is wrong with a head that finds things in frames, for an input of this shape (y, x).
+pub(super) fn head_defect(head: &Head, input: &[usize]) -> Option<(&'static str, String, String)> {
+    let per_name = if head.kind == HeadKind::Coordinates { 2 } else { 1 };
+    if head.num_channels != per_name * head.channel_def.len() || head.num_channels == 0 {
+        let expected = format!("a name for every {per_name} of {} channels", head.num_channels);
+        return Some(("channel_def", expected, format!("{:?}", head.channel_def)));
+    }
+    let found = format!("{:?}", head.spatial_shape);
+    let maps = matches!(head.kind, HeadKind::Heatmaps | HeadKind::Mask);
+    if maps {
+        let factor = |(n, of): (&usize, &usize)| (*n > 0 && of % n == 0).then(|| of / n);
+        let factors: Vec<_> = head.spatial_shape.iter().zip(input).map(factor).collect();
+        let whole = factors.first().is_some_and(|f| f.is_some() && factors.iter().all(|g| g == f));
+        if head.spatial_shape.len() != input.len() || !whole {
+            let expected = format!("a whole fraction of the input's {input:?}");
+            return Some(("spatial_shape", expected, found));
+        }
+    } else if !head.spatial_shape.is_empty() {
+        return Some(("spatial_shape", "none".into(), found));
+    }
+    if head.kind == HeadKind::Coordinates && head.units != Some(super::Units::Pixels) {
+        return Some(("units", "pixels".into(), format!("{:?}", head.units)));
+    }
+    if head.peak.is_some() && head.kind != HeadKind::Heatmaps {
+        return Some(("peak", "only for heatmaps".into(), format!("{:?}", head.kind)));
+    }
+    if head.region.is_some() && head.kind != HeadKind::Mask {
+        return Some(("region", "only for masks".into(), format!("{:?}", head.kind)));
+    }
+    let peak = head.peak.unwrap_or_default();
+    if !(peak.threshold > 0.0) || peak.sigma.is_some_and(|s| !(0.1..=100.0).contains(&s)) {
+        let expected = "a threshold above 0, a sigma of 0.1 to 100".into();
+        return Some(("peak", expected, format!("{peak:?}")));
+    }
+    let region = head.region.unwrap_or_default();
+    let inside = region.threshold > 0.0 && region.threshold < 1.0;
+    (!inside || !(0.0..=1.0).contains(&region.smallest)).then(|| {
+        let expected = "a threshold between 0 and 1, a smallest share of 0 to 1".into();
+        ("region", expected, format!("{region:?}"))
+    })
+}
