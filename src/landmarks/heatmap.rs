@@ -185,7 +185,7 @@ mod tests {
             assert_eq!(locate(&corner, &peak(method)).unwrap().at, [15.0, 11.0]);
             let single = Frame::filled(1, 1, 1.0);
             assert_eq!(locate(&single, &peak(method)).unwrap().at, [0.0, 0.0]);
-            let mut holed = gaussian([16, 12], [8.0, 6.0], [2.0; 2], 1.0);
+            let mut holed = gaussian([17, 13], [8.0, 6.0], [2.0; 2], 1.0);
             holed.data[0] = f32::NAN;
             let at = locate(&holed, &peak(method)).unwrap().at;
             assert!((at[0] - 8.0).abs() < 1e-6 && (at[1] - 6.0).abs() < 1e-6, "{at:?}");

@@ -11,42 +11,57 @@ use super::structure::Structure;
 use super::table::SCHEMA;
 use super::{Errors, GraphTable, Histogram, Range, Table};
 use crate::engine::{Network, Session, TensorInfo};
-use crate::image::Volume;
+use crate::image::{Pixels, Volume};
+use crate::landmarks::Finder;
 use crate::package::{Graph, HeadKind, Precision};
 use crate::probe::{Probe, Stage};
 use crate::registration::{Options, register};
 use crate::{Error, Result};
 
-/// Registers the pairs (fixed, moving) and gives the statistics of every stage's activations, with
+/// What a package is shown to learn its ranges.
+pub enum Shown {
+    /// Fixed and moving.
+    Pair(Box<[Volume; 2]>),
+    Frame(Pixels),
+}
+
+/// Registers pairs, or looks at frames, and gives the statistics of every graph's activations, with
 /// the errors that each kind of range causes, layer by layer.
 ///
-/// The errors are measured on the first `trials` pairs (at least one): their inputs are kept in
+/// The errors are measured on the first `trials` cases (at least one): their inputs are kept in
 /// memory, and every graph runs on each 4 · (1 + its layers) times.
 ///
 /// # Errors
-/// [`Error::Option`] for a package that is not f32 or without pairs; those of the pairs, of
-/// [`register`] and of [`Network::new`]; [`Error::Cancelled`].
+/// [`Error::Option`] for a package that is not f32, without cases, or for the other kind of image;
+/// those of the cases, of [`register`], [`Finder`] and [`Network::new`]; [`Error::Cancelled`].
 pub fn calibrate(
     session: &Session,
-    pairs: impl ExactSizeIterator<Item = Result<[Volume; 2]>>,
+    cases: impl ExactSizeIterator<Item = Result<Shown>>,
     trials: usize,
     probe: &mut dyn Probe,
 ) -> Result<Table> {
     let manifest = &session.package().manifest;
-    if manifest.precision != Precision::F32 || pairs.len() == 0 {
-        let found =
-            format!("{}, {:?}, and {} pairs", manifest.name, manifest.precision, pairs.len());
-        let expected = "an f32 package and at least one pair".into();
+    let count = cases.len();
+    if manifest.precision != Precision::F32 || count == 0 {
+        let found = format!("{}, {:?}, and {count} cases", manifest.name, manifest.precision);
+        let expected = "an f32 package and at least one case".into();
         return Err(Error::Option { option: "calibration".into(), expected, found });
     }
-    let cases = pairs.len();
-    let trials = trials.clamp(1, cases);
+    let trials = trials.clamp(1, count);
     let mut first = vec![Vec::new(); manifest.graphs.len()];
     let mut graphs = Vec::new();
-    for (case, pair) in pairs.enumerate() {
-        let [fixed, moving] = pair?;
+    for (case, shown) in cases.enumerate() {
         let mut capture = Capture { outer: probe, inputs: Vec::new() };
-        register(session, &fixed, &moving, &Options::default(), &mut capture)?;
+        match shown? {
+            Shown::Pair(pair) => {
+                let [fixed, moving] = &*pair;
+                register(session, fixed, moving, &Options::default(), &mut capture)?;
+            }
+            Shown::Frame(pixels) => {
+                let name = format!("calibration frame {}", case + 1);
+                Finder::new(session)?.run(&pixels, &name, &mut capture)?;
+            }
+        }
         for (graph, input) in capture.inputs {
             let observed: Option<&mut Observed> = graphs.get_mut(graph);
             match observed {
@@ -59,22 +74,22 @@ pub fn calibrate(
             let known = known.map(|(graph, inputs)| Observed::new(session, graph, inputs));
             graphs = session.install(|| known.collect::<Result<Vec<_>>>())?;
         }
-        probe.progress(0.5 * (case + 1) as f32 / cases as f32);
+        probe.progress(0.5 * (case + 1) as f32 / count as f32);
     }
-    let (count, mut tables) = (graphs.len() as f32, BTreeMap::new());
+    let (networks, mut tables) = (graphs.len() as f32, BTreeMap::new());
     for (done, observed) in graphs.into_iter().enumerate() {
         let mut progress = |share: f32| {
-            probe.progress(0.5 + 0.5 * (done as f32 + share) / count);
+            probe.progress(0.5 + 0.5 * (done as f32 + share) / networks);
             if probe.cancelled() { Err(Error::Cancelled) } else { Ok(()) }
         };
         let name = observed.graph.name.clone();
         tables.insert(name, observed.into_table(session, &mut progress)?);
     }
     let model = manifest.name.clone();
-    Ok(Table { schema: SCHEMA, model, cases, trials, graphs: tables })
+    Ok(Table { schema: SCHEMA, model, cases: count, trials, graphs: tables })
 }
 
-/// Keeps the networks' inputs of one registration.
+/// Keeps the networks' inputs of one case.
 struct Capture<'a> {
     outer: &'a mut dyn Probe,
     inputs: Vec<(usize, Vec<f32>)>,
@@ -223,22 +238,26 @@ impl<'a> Observed<'a> {
     fn error(&self, session: &Session, model: &ModelProto) -> Result<f64> {
         let name = format!("int8 of {}", self.graph.file);
         let network = Network::new(&name, model, session.simd())?;
-        let (mut change, mut whole, mut outputs) = (0.0, 0.0, Vec::new());
+        // Per head: sums of squares of the change and of the whole.
+        let (mut sums, mut outputs) = (vec![[0.0; 2]; self.graph.heads.len()], Vec::new());
         for trial in &self.trials {
             session.install(|| network.run(&[&trial.input], &mut outputs))?;
-            for ((head, exact), rounded) in self.graph.heads.iter().zip(&trial.heads).zip(&outputs)
-            {
+            let heads = self.graph.heads.iter().zip(&trial.heads).zip(&outputs);
+            for (((head, exact), rounded), [change, whole]) in heads.zip(&mut sums) {
                 for (i, (exact, rounded)) in exact.iter().zip(rounded).enumerate() {
                     let weight = match head.kind {
                         HeadKind::Affine => reach(&self.graph.inputs[0].spatial_shape, i),
                         _ => 1.0,
                     };
-                    change += weight * f64::from(exact - rounded).powi(2);
-                    whole += weight * f64::from(*exact).powi(2);
+                    *change += weight * f64::from(exact - rounded).powi(2);
+                    *whole += weight * f64::from(*exact).powi(2);
                 }
             }
         }
-        Ok(if whole > 0.0 { (change / whole).sqrt() } else { change.sqrt() })
+        let share =
+            |[change, whole]: &[f64; 2]| if *whole > 0.0 { change / whole } else { *change };
+        let heads = sums.len() as f64;
+        Ok((sums.iter().map(share).sum::<f64>() / heads).sqrt())
     }
 }
 

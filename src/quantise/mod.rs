@@ -13,7 +13,7 @@ mod structure;
 mod table;
 mod weights;
 
-pub use calibrate::calibrate;
+pub use calibrate::{Shown, calibrate};
 pub use histogram::Histogram;
 pub use package::{LayerChoice, Options, Quantised, quantise};
 pub use range::Range;

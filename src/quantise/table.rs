@@ -16,7 +16,7 @@ pub struct Table {
     pub schema: u32,
     /// The package's name.
     pub model: String,
-    /// How many pairs were registered.
+    /// How many pairs were registered, or frames looked at.
     pub cases: usize,
     /// On how many of them the errors were measured.
     pub trials: usize,
@@ -40,8 +40,9 @@ pub struct GraphTable {
     pub errors: BTreeMap<Range, Errors>,
 }
 
-/// Root mean square of the change that int8 makes to a graph's heads, as a share of the heads'
-/// root mean square. An affine head counts by how far it moves the grid's voxels.
+/// Root mean square of the change that int8 makes to a graph's heads, as a share of the head's root
+/// mean square; of several heads the root of the mean square. An affine head counts by how far it
+/// moves the grid's voxels.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Errors {
