@@ -3,6 +3,8 @@
 
 mod atomic;
 mod field;
+mod frames;
+mod jpeg;
 mod metaimage;
 mod nifti;
 mod points;
@@ -14,6 +16,7 @@ use std::path::Path;
 
 pub use atomic::{Pending, write_atomically};
 pub use field::{FieldConvention, field_file_name, read_field, write_field};
+pub use frames::{Frames, MAX_PIXELS, open_frames};
 pub use points::{Point, read_points, write_points};
 pub use scalar::ScalarType;
 pub use source::{MAX_VOXELS, open_regular};

@@ -18,6 +18,11 @@ const EXPANSION_SLACK: u64 = 1 << 16;
 
 const CHUNK: usize = 1 << 16;
 
+/// The most that `packed` bytes of deflate can become.
+pub(super) fn most_unpacked(packed: u64) -> u64 {
+    packed.saturating_mul(MAX_EXPANSION).saturating_add(EXPANSION_SLACK)
+}
+
 /// How the bytes of a file are packed.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Packing {
@@ -31,7 +36,7 @@ pub(super) enum Packing {
 /// A file's bytes, unpacked, and how many there can be at most.
 pub(super) struct Source {
     path: PathBuf,
-    reader: Box<dyn Read>,
+    reader: Box<dyn Read + Send>,
     packed: bool,
     /// Bytes that can still come out: exact for a plain file, an upper bound for a packed one.
     left: u64,
@@ -107,14 +112,14 @@ impl Source {
             .fill_buf()
             .map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
         let gzip = packing != Packing::Plain && start.starts_with(&[0x1f, 0x8b]);
-        let reader: Box<dyn Read> = match packing {
+        let reader: Box<dyn Read + Send> = match packing {
             _ if gzip => Box::new(MultiGzDecoder::new(file)),
             Packing::Deflate => Box::new(ZlibDecoder::new(file)),
             Packing::Plain | Packing::PlainOrGzip => Box::new(file),
         };
         let packed = gzip || packing == Packing::Deflate;
         let left = match packed {
-            true => left.saturating_mul(MAX_EXPANSION).saturating_add(EXPANSION_SLACK),
+            true => most_unpacked(left),
             false => left,
         };
         Ok(Source { path: path.to_owned(), reader, packed, left })
