@@ -1,5 +1,6 @@
 //! Every step of every pipeline reports to one probe: timings, progress and cancellation.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::{Error, Result};
@@ -23,18 +24,25 @@ pub enum Stage {
 }
 
 impl Stage {
-    pub const ALL: [Stage; 10] = [
+    /// How many there are.
+    const COUNT: usize = Stage::Write as usize + 1;
+
+    /// Of a registration.
+    pub const OF_VOLUMES: [Stage; 9] = [
         Stage::Load,
         Stage::Read,
         Stage::Preprocess,
         Stage::Infer,
-        Stage::Decode,
         Stage::Compose,
         Stage::Refine,
         Stage::Warp,
         Stage::Measure,
         Stage::Write,
     ];
+
+    /// Of finding things in frames.
+    pub const OF_FRAMES: [Stage; 6] =
+        [Stage::Load, Stage::Read, Stage::Preprocess, Stage::Infer, Stage::Decode, Stage::Write];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -87,11 +95,18 @@ pub(crate) fn timed<T>(
 
 /// Adds up the time of each stage; never cancels.
 #[derive(Debug, Clone, Default)]
-pub struct StageTimes([Duration; Stage::ALL.len()]);
+pub struct StageTimes([Duration; Stage::COUNT]);
 
 impl StageTimes {
     pub fn of(&self, stage: Stage) -> Duration {
         self.0[stage as usize]
+    }
+
+    /// Of these stages by name, and `total`: milliseconds.
+    pub fn in_ms(&self, stages: &[Stage], total: Duration) -> BTreeMap<&'static str, f64> {
+        let ms = |d: Duration| (d.as_secs_f64() * 1e6).round() / 1e3;
+        let stages = stages.iter().map(|stage| (stage.name(), ms(self.of(*stage))));
+        stages.chain([("total", ms(total))]).collect()
     }
 }
 

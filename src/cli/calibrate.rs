@@ -1,31 +1,32 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::engine::Session;
 use crate::evaluate::{CaseRow, read_cases};
-use crate::image::{Geometry, Volume};
+use crate::image::{Geometry, Pixels};
 use crate::probe::Probe;
-use crate::quantise::{self, Range};
-use crate::{Result, io, phantom};
+use crate::quantise::{self, Range, Shown, Table};
+use crate::{Error, Result, io, phantom};
 
 use super::{Run, Watch, check_interrupt, say};
 
-/// Learn the ranges of a model's activations from pairs of images, for `quantize`
+/// Learn the ranges of a model's activations from pairs of volumes or from frames, for `quantize`
 ///
-/// The table holds statistics only, no image. Use pairs of the training split: figures on pairs
+/// The table holds statistics only, no image. Use images of the training split: figures on images
 /// that a model was calibrated with prove nothing.
 #[derive(clap::Args)]
 pub(super) struct Calibrate {
     /// f32 model: a name (see `intraop models list`), a folder or a tar
     #[arg(long)]
     model: String,
-    /// CSV with the columns fixed and moving, as for `evaluate`; 16 to 32 pairs are enough
+    /// CSV as for `evaluate`, with the columns fixed and moving, or image; 16 to 32 are enough
     #[arg(long, required_unless_present = "phantoms", conflicts_with = "phantoms")]
     cases: Option<PathBuf>,
-    /// Instead of --cases: N phantom pairs, of the seeds that the trainer trains on
+    /// Instead of --cases: N phantoms, of the seeds that the trainer trains on
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     phantoms: Option<u16>,
-    /// Measure what int8 does to each layer on the first N pairs only, which takes most of the time
+    /// Measure what int8 does to each layer on the first N only, which takes most of the time
     #[arg(long, value_name = "N", default_value_t = 4)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     trials: u16,
@@ -39,31 +40,47 @@ pub(super) struct Calibrate {
 /// Of the trainer's phantoms.
 const FIRST_SEED: u64 = 1000;
 
-fn read(row: &CaseRow) -> Result<[Volume; 2]> {
-    Ok([io::read_volume(&row.fixed)?, io::read_volume(&row.moving)?])
+/// Width and height of phantom frames.
+const FRAME: [usize; 2] = [800, 600];
+
+fn pair(row: &CaseRow) -> Result<Shown> {
+    let pair = [io::read_volume(&row.fixed)?, io::read_volume(&row.moving)?];
+    Ok(Shown::Pair(Box::new(pair)))
+}
+
+fn frame(path: &PathBuf) -> Result<Shown> {
+    let first = io::open_frames(path)?.next().transpose()?;
+    let none = || Error::unusable(path.display().to_string(), "no frame", "give another file");
+    Ok(Shown::Frame(first.ok_or_else(none)?))
 }
 
 impl Calibrate {
+    /// Of the cases in the CSV, or of phantoms.
+    fn table(&self, session: &Session, bar: &mut Bar) -> Result<Table> {
+        let trials = usize::from(self.trials);
+        let frames = session.package().manifest.grid.is_none();
+        match (self.cases.as_deref(), self.phantoms.unwrap_or_default()) {
+            (Some(path), _) if frames => {
+                let images = read_images(path)?;
+                quantise::calibrate(session, images.iter().map(frame), trials, bar)
+            }
+            (Some(path), _) => {
+                let rows = read_cases(path)?;
+                quantise::calibrate(session, rows.iter().map(pair), trials, bar)
+            }
+            (None, count) => {
+                let shown = (0..count).map(|i| phantom(session, FIRST_SEED + u64::from(i)));
+                quantise::calibrate(session, shown, trials, bar)
+            }
+        }
+    }
+
     pub fn run(&self) -> Result<()> {
-        let rows = self.cases.as_deref().map(read_cases).transpose()?.unwrap_or_default();
         // The work takes minutes: what cannot be written is said first.
         let file = io::Pending::create(&self.out)?;
         let session = self.run.session(&self.model, &mut Watch::new())?;
         let mut bar = Bar::new();
-        let trials = usize::from(self.trials);
-        let table = match self.phantoms {
-            None => quantise::calibrate(&session, rows.iter().map(read), trials, &mut bar)?,
-            Some(count) => {
-                let (grid, size) = session.package().grid()?;
-                let geometry = Geometry::new(size, grid.spacing_mm);
-                let options = phantom::Options { geometry, ..Default::default() };
-                let pairs = (0..count).map(|i| {
-                    let pair = phantom::pair(FIRST_SEED + u64::from(i), &options);
-                    Ok([pair.fixed, pair.moving])
-                });
-                quantise::calibrate(&session, pairs, trials, &mut bar)?
-            }
-        };
+        let table = self.table(&session, &mut bar)?;
         check_interrupt()?;
         table.write(file)?;
         let mut lines =
@@ -73,12 +90,22 @@ impl Calibrate {
             lines.push(format!("{graph:16} {}", Range::ALL.map(percent).join("  ")));
         }
         say(&format!(
-            "{}\n{} pairs, table in {}",
+            "{}\n{} cases, table in {}",
             lines.join("\n"),
             table.cases,
             self.out.display()
         ))
     }
+}
+
+fn phantom(session: &Session, seed: u64) -> Result<Shown> {
+    if session.package().manifest.grid.is_none() {
+        return Ok(Shown::Frame(Pixels::Gray8(phantom::frame(seed, FRAME[0], FRAME[1]).0)));
+    }
+    let (grid, size) = session.package().grid()?;
+    let geometry = Geometry::new(size, grid.spacing_mm);
+    let pair = phantom::pair(seed, &phantom::Options { geometry, ..Default::default() });
+    Ok(Shown::Pair(Box::new([pair.fixed, pair.moving])))
 }
 
 /// A progress bar for long work.
@@ -107,4 +134,22 @@ impl Drop for Bar {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }
+}
+
+/// The column `image` of a CSV; relative paths start at its folder.
+fn read_images(path: &Path) -> Result<Vec<PathBuf>> {
+    let wrong = |found: String| {
+        Error::malformed(path, "cases", "a CSV with a column image", found, "name it so")
+    };
+    let mut csv =
+        csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(io::open_regular(path)?);
+    let header = csv.headers().map_err(|e| wrong(e.to_string()))?;
+    let column = header.iter().position(|name| name == "image");
+    let column = column.ok_or_else(|| wrong(format!("{header:?}")))?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let image = |record: csv::Result<csv::StringRecord>| {
+        let record = record.map_err(|e| wrong(e.to_string()))?;
+        Ok(folder.join(record.get(column).unwrap_or_default()))
+    };
+    csv.records().map(image).collect()
 }

@@ -6,12 +6,15 @@
 mod apply;
 mod calibrate;
 mod evaluate;
+mod frames;
 mod info;
+mod landmarks;
 mod models;
 mod output;
 mod quantize;
 mod register;
 mod results;
+mod segment;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -25,7 +28,8 @@ use crate::probe::{Probe, Stage, StageTimes, timed};
 use crate::registration::{Init, Options};
 use crate::{Error, Result, package};
 
-/// Registers volumes on a CPU during a procedure, with small student networks.
+/// Registers volumes and finds landmarks in frames on a CPU, during a procedure, with small student
+/// networks.
 #[derive(Parser)]
 #[command(version, max_term_width = 100, arg_required_else_help = true)]
 struct Arguments {
@@ -37,6 +41,8 @@ struct Arguments {
 enum Command {
     Register(Box<register::Register>),
     Apply(apply::Apply),
+    Landmarks(landmarks::Landmarks),
+    Segment(segment::Segment),
     Evaluate(evaluate::Evaluate),
     Calibrate(calibrate::Calibrate),
     Quantize(quantize::Quantize),
@@ -57,6 +63,8 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Register(command) => command.run(),
         Command::Apply(command) => command.run(),
+        Command::Landmarks(command) => command.run(),
+        Command::Segment(command) => command.run(),
         Command::Evaluate(command) => command.run(),
         Command::Calibrate(command) => command.run(),
         Command::Quantize(command) => command.run(),

@@ -3,6 +3,7 @@ use ::image::Rgb;
 pub(super) const BACKGROUND: Rgb<u8> = Rgb([18, 20, 24]);
 pub(super) const TEXT: Rgb<u8> = Rgb([226, 228, 232]);
 pub(super) const FAINT_TEXT: Rgb<u8> = Rgb([148, 154, 164]);
+pub(super) const WARNING: Rgb<u8> = Rgb([255, 176, 64]);
 pub(super) const FIXED_OUTLINE: Rgb<u8> = Rgb([255, 255, 255]);
 pub(super) const GRID: Rgb<u8> = Rgb([110, 231, 200]);
 pub(super) const FOLD: Rgb<u8> = Rgb([255, 40, 60]);

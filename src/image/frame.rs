@@ -59,3 +59,30 @@ pub enum Pixels {
     Rgba16(Frame<[u16; 4]>),
     Float(Frame<f32>),
 }
+
+/// The same expression of a frame of any kind.
+macro_rules! of_any {
+    ($pixels:expr, $frame:ident => $make:expr) => {
+        match $pixels {
+            Pixels::Gray8($frame) => $make,
+            Pixels::Gray16($frame) => $make,
+            Pixels::Rgb8($frame) => $make,
+            Pixels::Rgb16($frame) => $make,
+            Pixels::Rgba8($frame) => $make,
+            Pixels::Rgba16($frame) => $make,
+            Pixels::Float($frame) => $make,
+        }
+    };
+}
+
+impl Pixels {
+    /// Width and height.
+    pub fn size(&self) -> [usize; 2] {
+        of_any!(self, frame => frame.size())
+    }
+
+    /// Millimetres per pixel along a row and down a column, where known.
+    pub fn spacing(&self) -> Option<[f64; 2]> {
+        of_any!(self, frame => frame.spacing)
+    }
+}

@@ -104,17 +104,13 @@ impl Report {
         times: &StageTimes,
         total: std::time::Duration,
     ) -> Self {
-        let ms = |d: std::time::Duration| (d.as_secs_f64() * 1e6).round() / 1e3;
-        let mut stages_ms: BTreeMap<_, _> =
-            Stage::ALL.iter().map(|stage| (stage.name(), ms(times.of(*stage)))).collect();
-        stages_ms.insert("total", ms(total));
         let manifest = &session.package().manifest;
         Report {
             model: manifest.name.clone(),
             precision: manifest.precision,
             simd: session.simd().level().name(),
             threads: session.threads(),
-            stages_ms,
+            stages_ms: times.in_ms(&Stage::OF_VOLUMES, total),
             peak_rss_mib: peak_rss_mib(),
             measures,
         }

@@ -1,0 +1,228 @@
+//! What `landmarks` and `segment` share: the options, and the way through every frame.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::display::{self, findings_overlay};
+use crate::engine::Session;
+use crate::image::Pixels;
+use crate::landmarks::{Finder, Findings};
+use crate::package::Precision;
+use crate::probe::{Stage, timed};
+use crate::registration::peak_rss_mib;
+use crate::{Error, Result, io};
+
+use super::output::Output;
+use super::{Run, Watch, check_interrupt, say, to_json};
+
+/// Options of everything that looks at frames.
+#[derive(clap::Args)]
+pub(super) struct Frames {
+    /// Frames and clips (.png, .jpg, .mha, .mhd, .dcm)
+    #[arg(required = true)]
+    images: Vec<PathBuf>,
+    /// Model: a name (see `intraop models list`), a folder or a tar
+    #[arg(long)]
+    model: String,
+    /// Folder for the results
+    #[arg(long)]
+    out: PathBuf,
+    /// Millimetres per pixel, one number or along x and y: instead of what the files say
+    #[arg(long, value_name = "X[,Y]", value_parser = pixel_size)]
+    mm_per_px: Option<[f64; 2]>,
+    #[command(flatten)]
+    run: Run,
+    /// Print the report to stdout
+    #[arg(long)]
+    json: bool,
+}
+
+fn pixel_size(text: &str) -> std::result::Result<[f64; 2], String> {
+    let numbers: Vec<f64> = text.split(',').filter_map(|n| n.trim().parse().ok()).collect();
+    let size = match numbers[..] {
+        [both] if !text.contains(',') => [both; 2],
+        [x, y] if text.matches(',').count() == 1 => [x, y],
+        _ => return Err("expected one number, or two with a comma between them".into()),
+    };
+    match size.iter().all(|mm| (1e-4..=100.0).contains(mm)) {
+        true => Ok(size),
+        false => Err("expected 0.0001 to 100 mm".into()),
+    }
+}
+
+/// One frame with what was found in it.
+pub(super) struct Shown<'a> {
+    /// The file, as it was given.
+    pub image: &'a Path,
+    /// Its number in a clip, from 0; `None` of a picture.
+    pub frame: Option<usize>,
+    /// What the names of its result files begin with.
+    pub stem: &'a str,
+    pub pixels: &'a Pixels,
+    pub findings: &'a Findings,
+}
+
+impl Shown<'_> {
+    /// The picture by which a person judges the findings.
+    pub fn write_overlay(&self, output: &Output, session: &Session) -> Result<()> {
+        let wanted = &session.package().manifest.measurements;
+        let title = self.image.file_name().unwrap_or_default().to_string_lossy();
+        let title = match self.frame {
+            None => title.into_owned(),
+            Some(number) => format!("{title}, frame {number}"),
+        };
+        let image = findings_overlay(self.pixels, self.findings, wanted, &title);
+        let path = output.path(&format!("{}_overlay.png", self.stem));
+        io::write_atomically(&path, |w| display::write_png(&image, w))
+    }
+}
+
+/// `landmarks.json` and `report.json` of `segment`; `T` is what they say of each frame.
+#[derive(Serialize)]
+struct Report<T> {
+    model: String,
+    precision: Precision,
+    simd: &'static str,
+    threads: usize,
+    stages_ms: std::collections::BTreeMap<&'static str, f64>,
+    peak_rss_mib: Option<f64>,
+    images: Vec<T>,
+    failed: Vec<Failure>,
+}
+
+#[derive(Serialize)]
+struct Failure {
+    image: String,
+    error: String,
+}
+
+impl Frames {
+    /// Shows every frame of every file to the model. `tell` writes a frame's result files and says
+    /// what its entry in the report `name` and its line for people are.
+    ///
+    /// # Errors
+    /// Of a single image its own. Of several, those that fail are listed in the report, and
+    /// [`Error::Failed`] says so at the end.
+    pub fn show<T: Serialize>(
+        &self,
+        name: &str,
+        mut tell: impl FnMut(&Shown, &Session, &Output) -> Result<(T, String)>,
+    ) -> Result<()> {
+        let mut watch = Watch::new();
+        let output = Output::create(&self.out)?;
+        let session = self.run.session(&self.model, &mut watch)?;
+        let mut finder = Finder::new(&session)?;
+        let (mut images, mut failed, mut lines) = (Vec::new(), Vec::new(), Vec::new());
+        let mut stems = HashSet::new();
+        for image in &self.images {
+            let stem = unused(stem(image), &mut stems);
+            let told = self.each_frame(image, &stem, &mut finder, &mut watch, &mut |shown| {
+                let (entry, line) = tell(shown, &session, &output)?;
+                images.push(entry);
+                lines.push(line);
+                Ok(())
+            });
+            match told {
+                Ok(()) => {}
+                Err(e @ (Error::Cancelled | Error::Unwritable { .. })) => return Err(e),
+                Err(e) if self.images.len() == 1 => return Err(e),
+                Err(e) => {
+                    log::error!("{e}");
+                    failed
+                        .push(Failure { image: image.display().to_string(), error: e.to_string() });
+                }
+            }
+        }
+        let manifest = &session.package().manifest;
+        let failure = failed.first().map(|f| f.error.clone());
+        let report = Report {
+            model: manifest.name.clone(),
+            precision: manifest.precision,
+            simd: session.simd().level().name(),
+            threads: session.threads(),
+            stages_ms: watch.times.in_ms(&Stage::OF_FRAMES, watch.start.elapsed()),
+            peak_rss_mib: peak_rss_mib(),
+            images,
+            failed,
+        };
+        io::write_atomically(&output.path(name), |w| writeln!(w, "{}", to_json(&report)))?;
+        check_interrupt()?;
+        output.spare(&[name], self.images.iter().map(PathBuf::as_path))?;
+        output.commit(&[name])?;
+        lines.push(format!("results in {}", self.out.display()));
+        say(&if self.json { to_json(&report) } else { lines.join("\n") })?;
+        let failed = report.failed.len();
+        failure.map_or(Ok(()), |first| Err(Error::Failed { failed, of: self.images.len(), first }))
+    }
+
+    fn each_frame(
+        &self,
+        image: &Path,
+        stem: &str,
+        finder: &mut Finder,
+        watch: &mut Watch,
+        tell: &mut dyn FnMut(&Shown) -> Result<()>,
+    ) -> Result<()> {
+        let mut frames = io::open_frames(image)?;
+        let clip = frames.len() > 1;
+        for number in 0..frames.len() {
+            let next = timed(watch, Stage::Read, || frames.next().transpose())?;
+            let Some(pixels) = next else { break };
+            let title = match clip {
+                true => format!("{}, frame {number}", image.display()),
+                false => image.display().to_string(),
+            };
+            let mm_per_px = self.mm_per_px.or(pixels.spacing());
+            let findings = finder.find(&pixels, mm_per_px, &title, watch)?;
+            let stem = if clip { format!("{stem}_{number:04}") } else { stem.to_string() };
+            let frame = clip.then_some(number);
+            let shown = Shown { image, frame, stem: &stem, pixels: &pixels, findings: &findings };
+            timed(watch, Stage::Write, || tell(&shown))?;
+        }
+        Ok(())
+    }
+}
+
+/// A file's name without its endings; the whole name where it has none, as of a DICOM file that is
+/// called by its UID.
+fn stem(image: &Path) -> String {
+    const ENDINGS: [&str; 8] =
+        [".igs.mha", ".igs.mhd", ".mha", ".mhd", ".png", ".jpg", ".jpeg", ".dcm"];
+    let name = image.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let lower = name.to_ascii_lowercase();
+    let ending = ENDINGS.iter().find(|e| lower.ends_with(*e) && lower.len() > e.len());
+    name[..name.len() - ending.map_or(0, |e| e.len())].to_string()
+}
+
+/// The name itself, or with a number where another image has it already.
+fn unused(stem: String, used: &mut HashSet<String>) -> String {
+    let numbered = (2..).map(|i| format!("{stem}-{i}"));
+    let name = std::iter::once(stem.clone()).chain(numbered).find(|name| !used.contains(name));
+    let name = name.unwrap_or(stem);
+    used.insert(name.clone());
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pixel_sizes_are_one_or_two_numbers() {
+        assert_eq!(pixel_size("0.2"), Ok([0.2, 0.2]));
+        assert_eq!(pixel_size("0.2, 0.1"), Ok([0.2, 0.1]));
+        for wrong in ["", "a", "0.1,", "1,2,3", "0", "-1", "NaN", "inf", "0.1,x"] {
+            assert!(pixel_size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn two_files_of_one_name_get_two_results() {
+        let mut used = HashSet::new();
+        let names = ["a/x.png", "b/x.png", "x.igs.mha", "1.2.840.5"]
+            .map(|p| unused(stem(Path::new(p)), &mut used));
+        assert_eq!(names, ["x", "x-2", "x-3", "1.2.840.5"]);
+    }
+}

@@ -1,0 +1,75 @@
+use ::image::codecs::png::PngEncoder;
+use ::image::{ExtendedColorType, ImageEncoder};
+use serde::Serialize;
+
+use crate::landmarks::{Measured, Seen};
+use crate::segmentation::MaskReport;
+use crate::{Result, io};
+
+use super::frames::{Frames, Shown};
+use super::landmarks::line;
+use super::output::Output;
+
+/// Find areas in frames: a mask per class and a picture per frame, report.json
+///
+/// Masks are PNGs of the frame's size, 255 inside. Millimetres are given only where the pixel size
+/// is known: from the file, or --mm-per-px.
+#[derive(clap::Args)]
+pub(super) struct Segment {
+    #[command(flatten)]
+    frames: Frames,
+}
+
+/// One frame's entry in report.json.
+#[derive(Serialize)]
+struct Entry {
+    image: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frame: Option<usize>,
+    mm_per_px: Option<[f64; 2]>,
+    view: Option<Seen>,
+    masks: Vec<MaskReport>,
+    measurements: Vec<Measured>,
+    warnings: Vec<String>,
+}
+
+impl Segment {
+    pub fn run(&self) -> Result<()> {
+        self.frames.show("report.json", |shown, session, output| {
+            shown.write_overlay(output, session)?;
+            write_masks(shown, output)?;
+            let found = shown.findings;
+            let entry = Entry {
+                image: shown.image.display().to_string(),
+                frame: shown.frame,
+                mm_per_px: found.mm_per_px,
+                view: found.view.clone(),
+                masks: found.masks.iter().map(|m| m.report(found.mm_per_px)).collect(),
+                measurements: found.measurements.clone(),
+                warnings: found.warnings.clone(),
+            };
+            Ok((entry, line(shown)))
+        })
+    }
+}
+
+/// One PNG per class, black where it was not found.
+pub(super) fn write_masks(shown: &Shown, output: &Output) -> Result<()> {
+    let size @ [width, height] = shown.pixels.size();
+    for mask in &shown.findings.masks {
+        let pixels: Vec<u8> = mask.pixels(size).data.iter().map(|inside| 255 * inside).collect();
+        let path = output.path(&format!("{}_{}.png", shown.stem, file_name(&mask.name)));
+        io::write_atomically(&path, |w| {
+            let png = PngEncoder::new(w);
+            png.write_image(&pixels, width as u32, height as u32, ExtendedColorType::L8)
+                .map_err(std::io::Error::other)
+        })?;
+    }
+    Ok(())
+}
+
+/// A class's name as a part of a file's: a manifest must not choose the folder.
+fn file_name(class: &str) -> String {
+    let plain = |c: char| if c.is_alphanumeric() || "-_ ".contains(c) { c } else { '_' };
+    class.chars().map(plain).collect()
+}
