@@ -33,6 +33,9 @@ pub struct State<R> {
     pub best: Option<f64>,
     #[serde(default)]
     pub effort: Effort,
+    /// The runs whose weights it started with, the first of all first.
+    #[serde(default = "Vec::new")]
+    pub earlier: Vec<(R, Effort)>,
     /// File names of the images, sorted; empty of phantoms, and where not recorded.
     #[serde(default)]
     pub images: Vec<String>,
@@ -85,6 +88,7 @@ impl<R: Recipe> State<R> {
             history: vec![],
             best: None,
             effort: Effort::default(),
+            earlier: vec![],
             images: vec![],
             tensors: String::new(),
             best_tensors: None,

@@ -3,7 +3,7 @@
 use intraop::package::Manifest;
 
 use super::{Options, Stage};
-use crate::checkpoint::State;
+use crate::checkpoint::{Effort, State};
 use crate::recipe::Recipe;
 
 /// What a card says of one recipe only.
@@ -152,21 +152,17 @@ fn network(stages: &[Stage], words: &Words) -> String {
 }
 
 fn training<R: Recipe>(options: &Options, state: &State<R>, words: &Words) -> String {
-    let (effort, recipe, schedule) = (&state.effort, &state.recipe, state.recipe.schedule());
-    let mut command = format!("intraop-train {}", R::COMMAND);
-    if !state.images.is_empty() {
-        command += words.sources;
-    }
-    for (option, value) in recipe.options() {
-        command += format!(" \\\n    {option} {value}").trim_end();
-    }
-    if effort.threads > 0 {
-        command += &format!(" \\\n    --threads {}", effort.threads);
-    }
+    let (effort, schedule) = (&state.effort, state.recipe.schedule());
+    // Phantoms need no data.
+    let sources = if state.images.is_empty() { "" } else { words.sources };
+    let earlier = state.earlier.iter().map(|(recipe, effort)| command(recipe, effort, sources));
+    let mut commands: Vec<String> = earlier.map(|text| text + " \\\n    --out EARLIER").collect();
+    let mut last = command(&state.recipe, effort, sources);
     // Stopped early: the rate of learning still follows from --steps.
     if state.step < schedule.steps {
-        command += &format!(" \\\n    --max-steps {}", state.step);
+        last += &format!(" \\\n    --max-steps {}", state.step);
     }
+    commands.push(last + " \\\n    --out RUN");
     let mut rows = vec![];
     let weights = match state.validated(true) {
         Some((step, _)) if options.best => format!("step {step}, the best validation"),
@@ -191,11 +187,25 @@ fn training<R: Recipe>(options: &Options, state: &State<R>, words: &Words) -> St
     ));
     let rows: String = rows.iter().map(|(k, v)| format!("| {k} | {v} |\n")).collect();
     format!(
-        "| | |\n|---|---|\n{rows}\nMade by\n```\n{command} \\\n    --out RUN\n```\n\
+        "| | |\n|---|---|\n{rows}\nMade by\n```\n{}\n```\n\
          Runs that were stopped and resumed give what one run gives. Minimised was the sum of\n{}\n\
          ![The course of the training](training.svg)\n\nThe same as a table: `training.csv`.\n",
+        commands.join("\n"),
         words.losses
     )
+}
+
+/// The command line of a run, but for where its folder is.
+fn command<R: Recipe>(recipe: &R, effort: &Effort, sources: &str) -> String {
+    let mut command = format!("intraop-train {}{sources}", R::COMMAND);
+    for (option, value) in recipe.options() {
+        let value = if option == "--from" { "EARLIER" } else { &value };
+        command += format!(" \\\n    {option} {value}").trim_end();
+    }
+    if effort.threads > 0 {
+        command += &format!(" \\\n    --threads {}", effort.threads);
+    }
+    command
 }
 
 fn figures(options: &Options, manifest: &Manifest, words: &Words) -> String {

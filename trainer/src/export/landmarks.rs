@@ -1,4 +1,4 @@
-use intraop::package::{Dtype, Head, HeadKind, Input, Task};
+use intraop::package::{Dtype, Head, HeadKind, Input, Measurement, MeasurementKind, Region, Task};
 use intraop::preprocess::{GridSpec, Step};
 use tch::Tensor;
 
@@ -7,7 +7,7 @@ use super::history::Panel;
 use super::{Exported, Stage};
 use crate::checkpoint::State;
 use crate::onnx;
-use crate::recipe::landmarks::{LANDMARKS, Landmarks, SKULL, Settings};
+use crate::recipe::landmarks::{LANDMARKS, Landmarks, SKULL, Settings, peak};
 use crate::unet::{HEATMAP, MASK};
 
 impl Exported for Landmarks {
@@ -20,6 +20,22 @@ impl Exported for Landmarks {
 
     fn preprocess(recipe: &Settings) -> Vec<Step> {
         recipe.preprocess()
+    }
+
+    /// By the mask, which is nearer to the truth than the ends of the axes: they are where to look.
+    fn measurements() -> Vec<Measurement> {
+        let of_skull = |name: &str, kind, plausible| Measurement {
+            name: name.into(),
+            kind,
+            of: vec![SKULL.into()],
+            plausible: Some(plausible),
+        };
+        // From the first weeks in which there is a skull to more than at any birth.
+        vec![
+            of_skull("HC", MeasurementKind::Circumference, [40.0, 450.0]),
+            of_skull("OFD", MeasurementKind::LongAxis, [12.0, 160.0]),
+            of_skull("BPD", MeasurementKind::ShortAxis, [10.0, 130.0]),
+        ]
     }
 
     fn phantoms(recipe: &Settings) -> Option<usize> {
@@ -45,6 +61,8 @@ impl Exported for Landmarks {
             dtype: Dtype::Float32,
             channel_def: channels.iter().map(ToString::to_string).collect(),
             units: None,
+            peak: (kind == HeadKind::Heatmaps).then(|| peak(recipe)),
+            region: (kind == HeadKind::Mask).then(Region::default),
         };
         let heads = vec![
             head(self.net.heatmaps.name, HeadKind::Heatmaps, &LANDMARKS, HEATMAP),
@@ -129,6 +147,10 @@ fn losses(recipe: &Settings) -> String {
         (recipe.heatmaps, &peaks),
         (1.0, "cross entropy of the mask with the share of each pixel that the ellipse covers"),
         (recipe.dice, "1 − soft Dice of the two"),
+        (
+            recipe.axes,
+            "differences of the semi-axes of the mask's ellipse, as shares of the true ones",
+        ),
     ]);
     text += &format!(
         "\nA share of {} of the frames showed nothing to be found: other clips, parts of frames \

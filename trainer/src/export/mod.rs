@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use intraop::engine::{Session, SessionOptions};
 use intraop::package::{
-    Golden, GoldenCase, GoldenOutput, Graph, Head, Input, MANIFEST, Manifest, Package, Precision,
-    SCHEMA, Task, golden_input, sha256,
+    Golden, GoldenCase, GoldenOutput, Graph, Head, Input, MANIFEST, Manifest, Measurement, Package,
+    Precision, SCHEMA, Task, golden_input, sha256,
 };
 use intraop::preprocess::{GridSpec, Step};
 use serde_json::Value;
@@ -114,6 +114,11 @@ trait Exported: Student {
     fn grid(recipe: &Self::Recipe) -> Option<GridSpec>;
 
     fn preprocess(recipe: &Self::Recipe) -> Vec<Step>;
+
+    /// What is measured in frames.
+    fn measurements() -> Vec<Measurement> {
+        Vec::new()
+    }
 
     /// How many phantoms it was trained on, if on phantoms.
     fn phantoms(recipe: &Self::Recipe) -> Option<usize>;
@@ -288,6 +293,8 @@ fn manifest<S: Exported>(
         grid: S::grid(recipe),
         preprocess: S::preprocess(recipe),
         graphs: stages.iter().map(|s| s.graph.clone()).collect(),
+        views: Vec::new(),
+        measurements: S::measurements(),
         golden: Golden { file: GOLDEN.into(), sha256: String::new() },
     })
 }

@@ -51,6 +51,8 @@ impl Exported for Registration {
                 dtype: Dtype::Float32,
                 channel_def: vec![],
                 units: None,
+                peak: None,
+                region: None,
             };
             stage("affine", onnx::affine(net, axes), head)
         });
@@ -63,6 +65,8 @@ impl Exported for Registration {
                 dtype: Dtype::Float32,
                 channel_def: ["x", "y", "z"].map(String::from).into(),
                 units: Some(Units::Voxels),
+                peak: None,
+                region: None,
             };
             stage(&net.name, onnx::flow(net, axes), head)
         });

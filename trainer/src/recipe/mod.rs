@@ -6,6 +6,7 @@ pub mod run;
 
 use std::fmt::Debug;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use clap::{ArgMatches, parser::ValueSource};
@@ -100,6 +101,10 @@ pub struct Schedule {
     #[arg(long, default_value = "500")]
     #[serde(default)]
     pub validate_every: Option<u64>,
+    /// Start with the weights of another run of the same network, its last
+    #[arg(long, value_name = "RUN")]
+    #[serde(default)]
+    pub from: Option<PathBuf>,
 }
 
 const WEIGHT: RangeInclusive<f64> = 0.0..=1e6;

@@ -137,6 +137,18 @@ impl<S: Student> Trainer<S> {
         Ok(trainer)
     }
 
+    /// Takes the last weights of another run.
+    fn start_from(&mut self, folder: &Path) -> Result<()> {
+        let other = Self::load(folder, false)
+            .with_context(|| format!("--from {}: cannot be used", folder.display()))?;
+        let weights: Vec<_> =
+            other.student.weights().all().map(|(n, t)| (n.clone(), t.shallow_clone())).collect();
+        self.student.weights_mut().fill(&weights)?;
+        self.state.earlier = other.state.earlier;
+        self.state.earlier.push((other.state.recipe, other.state.effort));
+        Ok(())
+    }
+
     pub fn save(&mut self, folder: &Path) -> Result<()> {
         self.state.write(folder, self.student.weights(), &self.adam)
     }
@@ -312,7 +324,11 @@ pub fn start<S: Student>(
         (trainer, data)
     } else {
         let data = read(asked)?;
-        (Trainer::new(asked.clone(), data.labels().to_vec(), device), data)
+        let mut trainer = Trainer::new(asked.clone(), data.labels().to_vec(), device);
+        if let Some(folder) = &asked.schedule().from {
+            trainer.start_from(folder)?;
+        }
+        (trainer, data)
     };
     let [train_on, held] = data.counts();
     log::info!(

@@ -1,14 +1,21 @@
 //! What is found in the heads' answers, and how far it is from the truth.
 
-use intraop::image::{Ellipse, Frame};
+use intraop::image::{Ellipse, Frame, FrameTransform};
+use intraop::landmarks::locate;
+use intraop::package::{Peak, PeakMethod, Region};
+use intraop::segmentation::Mask;
 
 use super::data::Held;
 use super::target::in_frame;
+use super::{SKULL, Settings};
 use crate::checkpoint::Figures;
 use crate::unet::{HEATMAP, MASK};
 
-/// A landmark is found where its heatmap reaches this share of a peak's height.
-const PEAK: f32 = 0.3;
+/// How a package of this recipe is decoded.
+pub fn peak(recipe: &Settings) -> Peak {
+    Peak { method: PeakMethod::Dark, threshold: 0.3, sigma: Some(recipe.sigma) }
+}
+
 /// What was found in one frame, in its file's pixels.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
@@ -17,23 +24,20 @@ pub struct Found {
 }
 
 impl Found {
-    /// Of one frame's heatmaps and mask of logits, for a network of `size`.
-    pub fn new(heatmaps: &[f32], mask: &[f32], size: [usize; 2], held: &Held) -> Self {
-        let [width, height] = size.map(|n| n / MASK);
-        let scores = Frame::new(width, height, mask.to_vec());
-        let ellipse = Ellipse::from_scores(&scores, 0.0);
-        let (half, to) = ([[MASK as f64, 0.0], [0.0, MASK as f64]], &held.transform);
-        let scale = [[to.scale[0], 0.0], [0.0, to.scale[1]]];
-        let ellipse = ellipse
-            .and_then(|e| e.mapped(half, in_frame(MASK, [0.0; 2])))
-            .and_then(|e| e.mapped(scale, to.offset));
-        let [width, height] = size.map(|n| n / HEATMAP);
+    /// Of one frame's heatmaps and mask of logits.
+    pub fn new(heatmaps: &[f32], mask: &[f32], recipe: &Settings, held: &Held) -> Self {
+        let [width, height] = recipe.size.map(|n| n / MASK);
+        let logits = Frame::new(width, height, mask.to_vec());
+        let skull = Mask::new(SKULL, logits, &Region::default(), from_map(MASK, held));
+        let [width, height] = recipe.size.map(|n| n / HEATMAP);
         let mut maps = heatmaps.chunks_exact(width * height);
+        let to_frame = from_map(HEATMAP, held);
         let ends = [(); 4].map(|()| {
-            let at = peak(maps.next().expect("a heatmap per end"), width)?;
-            Some(to.to_original(in_frame(HEATMAP, at)))
+            let map = maps.next().expect("a heatmap per end").to_vec();
+            let located = locate(&Frame::new(width, height, map), &peak(recipe))?;
+            Some(to_frame.to_original(located.at))
         });
-        Found { ellipse, ends }
+        Found { ellipse: skull.ellipse, ends }
     }
 
     fn nothing(&self) -> bool {
@@ -41,24 +45,10 @@ impl Found {
     }
 }
 
-/// The middle of the Gaussian through the highest pixel and those beside it.
-fn peak(map: &[f32], width: usize) -> Option<[f64; 2]> {
-    let highest = (0..map.len()).max_by(|a, b| map[*a].total_cmp(&map[*b]))?;
-    if map[highest] < PEAK || map[highest].is_nan() {
-        return None;
-    }
-    let log = |i: usize| f64::from(map[i].max(1e-6)).ln();
-    let shift = |step: usize, at: usize, n: usize| {
-        if at == 0 || at + 1 == n {
-            return 0.0;
-        }
-        let [before, here, after] = [highest - step, highest, highest + step].map(log);
-        let bend = before - 2.0 * here + after;
-        if bend < 0.0 { (before - after) / (2.0 * bend) } else { 0.0 }
-    };
-    let (column, row) = (highest % width, highest / width);
-    let [x, y] = [shift(1, column, width), shift(width, row, map.len() / width)];
-    Some([column as f64 + x, row as f64 + y])
+/// From the pixels of a map that is `factor` times as small as the network's input to the file's.
+fn from_map(factor: usize, held: &Held) -> FrameTransform {
+    let offset = held.transform.to_original(in_frame(factor, [0.0; 2]));
+    FrameTransform { scale: held.transform.scale.map(|s| s * factor as f64), offset }
 }
 
 /// Means over frames. A circumference that was not found counts as 0 mm.

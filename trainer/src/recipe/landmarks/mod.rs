@@ -16,6 +16,7 @@ use augment::Augment;
 pub use data::Data;
 use data::Held;
 use measure::Found;
+pub use measure::peak;
 pub use options::Settings;
 
 use super::run::{self, Term, Trainer, total};
@@ -94,7 +95,7 @@ impl Landmarks {
                     Vec::<f32>::try_from(one).expect("a float tensor")
                 };
                 let (heatmaps, mask) = (values(&answer.heatmaps), values(&answer.mask));
-                found.push(Found::new(&heatmaps, &mask, recipe.size, h));
+                found.push(Found::new(&heatmaps, &mask, recipe, h));
             }
         }
         let mut figures = measure::figures(held, &found);
@@ -139,9 +140,40 @@ fn terms(recipe: &Settings, answer: &Answer, target: &Target) -> Vec<Term> {
         ("heatmaps", recipe.heatmaps, squared.mean(Kind::Float)),
         ("mask_entropy", 1.0, entropy),
         ("mask_dice", recipe.dice, dice),
+        ("axes", recipe.axes, axes(&answer.mask, &target.mask)),
     ]
     .map(|(name, weight, value)| Term { name, weight, value })
     .into()
+}
+
+/// Mean over the frames with a mask of |log a − log a'| + |log b − log b'|: a and b are the semi-axes
+/// of the ellipses with the moments of the mask and of the target, `[frames, 1, y, x]`.
+fn axes(logits: &Tensor, target: &Tensor) -> Tensor {
+    // Twice as steep: closer to the area above 0, which is what will be measured.
+    let inside = (logits * 2.0).sigmoid();
+    let size = target.size();
+    let place = |axis: usize| {
+        let mut shape = [1, 1, 1, 1];
+        shape[axis] = size[axis];
+        Tensor::arange(size[axis], (Kind::Float, target.device())).reshape(shape)
+    };
+    let (x, y) = (place(3), place(2));
+    let of_moments = |mask: &Tensor| {
+        let sum = |t: &Tensor| t.sum_dim_intlist([1i64, 2, 3].as_slice(), true, Kind::Float);
+        let area = sum(mask) + 1.0;
+        let mean = |t: &Tensor| sum(&(mask * t)) / &area;
+        let (dx, dy) = (&x - mean(&x), &y - mean(&y));
+        let (xx, yy, xy) = (mean(&dx.square()), mean(&dy.square()), mean(&(&dx * &dy)));
+        let middle = (&xx + &yy) / 2.0;
+        let spread = (((xx - yy) / 2.0).square() + xy.square() + 1e-3).sqrt();
+        let half_log = |t: Tensor| t.clamp_min(0.1).log() / 2.0;
+        [half_log(&middle + &spread), half_log(&middle - &spread)]
+    };
+    let shown = target.amax([1i64, 2, 3].as_slice(), true).ge(0.5).to_kind(Kind::Float);
+    let [a, b] = of_moments(&inside);
+    let [true_a, true_b] = of_moments(target);
+    let differences = (a - true_a).abs() + (b - true_b).abs();
+    (differences * &shown).sum(Kind::Float) / (shown.sum(Kind::Float) + 1e-6)
 }
 
 /// Where the frames are.

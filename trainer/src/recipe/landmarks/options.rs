@@ -34,6 +34,10 @@ pub struct Settings {
     /// Weight of the soft Dice loss of the mask, beside its cross entropy
     #[arg(long, default_value_t = 1.0)]
     pub dice: f64,
+    /// Weight of the difference of the mask's semi-axes, by its moments, as shares of the true ones
+    #[arg(long, default_value_t = 1.0)]
+    #[serde(default)]
+    pub axes: f64,
     /// Share of the frames of a step that show nothing to be found
     #[arg(long, default_value_t = 0.2)]
     pub empty: f64,
@@ -68,6 +72,7 @@ impl Recipe for Settings {
             ("--sigma", self.sigma, 0.1..=100.0),
             ("--heatmaps", self.heatmaps, WEIGHT),
             ("--dice", self.dice, WEIGHT),
+            ("--axes", self.axes, WEIGHT),
             ("--empty", self.empty, SHARE),
             ("--augment", self.augment, SHARE),
             ("--holdout", self.holdout, 0.0..=0.9),

@@ -25,13 +25,14 @@ const ELLIPSE: Ellipse = Ellipse { centre: [35.3, 28.9], semi_axes: [22.4, 15.7]
 
 #[test]
 fn targets_measure_what_they_were_made_of() {
-    let size = [64, 64];
+    let recipe = recipe("--sigma 1.5");
+    let size = recipe.size;
     let held = held_of(Some(ELLIPSE));
-    let heatmaps = target::heatmaps(Some(&ELLIPSE), size, 1.5);
+    let heatmaps = target::heatmaps(Some(&ELLIPSE), size, recipe.sigma);
     // From coverages to logits that are 0 where half of a pixel is covered.
     let mask: Vec<f32> =
         target::mask(Some(&ELLIPSE), size).data.iter().map(|v| (v - 0.5) * 8.0).collect();
-    let found = Found::new(&heatmaps, &mask, size, &held);
+    let found = Found::new(&heatmaps, &mask, &recipe, &held);
     let figures = measure::figures(&[held], std::slice::from_ref(&found));
     assert!(figures["ellipse_dice"] > 0.99, "{figures:?}");
     // 119 mm around, on a mask of 2 mm per pixel.
@@ -41,7 +42,7 @@ fn targets_measure_what_they_were_made_of() {
     assert_eq!(figures["landmarks_found_percent"], 100.0);
 
     let nothing = held_of(None);
-    let empty = Found::new(&vec![0.0; 4 * 16 * 16], &vec![-1.0; 32 * 32], size, &nothing);
+    let empty = Found::new(&vec![0.0; 4 * 16 * 16], &vec![-1.0; 32 * 32], &recipe, &nothing);
     let share = |found: &Found| measure::figures(&[held_of(None)], std::slice::from_ref(found))["nothing_found_percent"];
     assert_eq!((share(&empty), share(&found)), (100.0, 0.0));
     let missed = measure::figures(&[held_of(Some(ELLIPSE))], &[empty]);
