@@ -16,7 +16,7 @@ use super::overlay::outlines;
 use super::plane::Window;
 use crate::image::{Frame, Pixels};
 use crate::landmarks::{Findings, Measured};
-use crate::package::Measurement;
+use crate::package::{Measurement, MeasurementKind};
 
 /// Smaller frames are shown larger, so that the text does not hide them.
 const NARROWEST: usize = 480;
@@ -145,11 +145,20 @@ impl View {
         }
     }
 
-    /// Between which landmarks something is measured.
+    /// Where something is measured: axes of masks, lines between landmarks.
     fn calipers(&mut self, findings: &Findings, wanted: &[Measurement]) {
         let place = |name: &String| {
             findings.landmarks.iter().find(|l| l.name == *name).and_then(|l| l.place)
         };
+        let axes = |m: &&Measurement| {
+            matches!(m.kind, MeasurementKind::LongAxis | MeasurementKind::ShortAxis)
+        };
+        for m in wanted.iter().filter(axes) {
+            let mask = findings.masks.iter().find(|mask| m.of == [mask.name.as_str()]);
+            let Some(ends) = mask.and_then(|mask| mask.ellipse).map(|e| e.ends()) else { continue };
+            let first = if m.kind == MeasurementKind::LongAxis { 0 } else { 2 };
+            self.dashed(ends[first], ends[first + 1]);
+        }
         for of in wanted.iter().map(|m| &m.of[..]) {
             let pairs: &[[usize; 2]] = match of.len() {
                 2 => &[[0, 1]],
@@ -219,7 +228,7 @@ mod tests {
     use super::*;
     use crate::image::FrameTransform;
     use crate::landmarks::Landmark;
-    use crate::package::{MeasurementKind, Region};
+    use crate::package::Region;
     use crate::segmentation::Mask;
 
     fn findings() -> Findings {
@@ -258,8 +267,8 @@ mod tests {
         let at = |x: f64, y: f64| *image.get_pixel((8.0 * x + 4.0) as u32, (8.0 * y + 4.0) as u32);
         assert_eq!(at(10.0, 30.0), colour::of_label(2));
         assert_eq!(at(50.0, 10.0), colour::of_label(3));
-        // The outline of the disc of radius 6 around (30, 20), and nothing inside it.
-        assert_eq!(at(36.0, 20.0), colour::of_label(1));
+        // The outline of the disc of radius 6 around (30, 20), between pixels, and nothing inside it.
+        assert_eq!(at(35.5, 20.0), colour::of_label(1));
         assert_eq!(at(30.0, 23.0), Rgb([100; 3]));
         let dashes = (0..200).map(|i| f64::from(i) / 200.0);
         let white = dashes.filter(|t| at(10.0 + 40.0 * t, 30.0 - 20.0 * t) == Rgb([255; 3]));

@@ -102,9 +102,11 @@ fn dark(map: &Frame<f32>, [x, y]: [usize; 2], peak: &Peak) -> [f64; 2] {
         return top;
     }
     let sigma = peak.sigma.unwrap_or(1.0);
+    let kernel: Vec<f64> =
+        (0..=reach(peak)).map(|d| (-((d * d) as f64) / (2.0 * sigma * sigma)).exp()).collect();
     let log = |dx: isize, dy: isize| {
         let at = [x.wrapping_add_signed(dx), y.wrapping_add_signed(dy)];
-        smoothed(map, at, sigma, reach(peak)).max(1e-10).ln()
+        smoothed(map, at, &kernel).max(1e-10).ln()
     };
     let (here, left, right, up, down) = (log(0, 0), log(-1, 0), log(1, 0), log(0, -1), log(0, 1));
     let gradient = [(right - left) / 2.0, (down - up) / 2.0];
@@ -119,15 +121,15 @@ fn dark(map: &Frame<f32>, [x, y]: [usize; 2], peak: &Peak) -> [f64; 2] {
     if sound { [top[0] + step[0], top[1] + step[1]] } else { top }
 }
 
-/// One pixel of the map smoothed by a Gaussian; beyond the border there is nothing.
-fn smoothed(map: &Frame<f32>, [x, y]: [usize; 2], sigma: f64, reach: usize) -> f64 {
-    let weight = |d: usize| (-((d * d) as f64) / (2.0 * sigma * sigma)).exp();
-    let range = |i: usize, n: usize| i.saturating_sub(reach)..(i + reach + 1).min(n);
+/// One pixel of the map smoothed by a symmetric kernel, whose first value is its middle; beyond the
+/// border there is nothing.
+fn smoothed(map: &Frame<f32>, [x, y]: [usize; 2], kernel: &[f64]) -> f64 {
+    let range = |i: usize, n: usize| i.saturating_sub(kernel.len() - 1)..(i + kernel.len()).min(n);
     let row = |v: usize| -> f64 {
-        let values = range(x, map.width).map(|u| weight(u.abs_diff(x)) * f64::from(map.row(v)[u]));
+        let values = range(x, map.width).map(|u| kernel[u.abs_diff(x)] * f64::from(map.row(v)[u]));
         values.sum()
     };
-    range(y, map.height).map(|v| weight(v.abs_diff(y)) * row(v)).sum()
+    range(y, map.height).map(|v| kernel[v.abs_diff(y)] * row(v)).sum()
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 mod part;
 
+use std::sync::OnceLock;
+
 use serde::Serialize;
 
 pub use part::Part;
@@ -24,6 +26,7 @@ pub struct Mask {
     logits: Frame<f32>,
     /// From the logits' pixels to the frame's.
     to_frame: FrameTransform,
+    bounds: OnceLock<Option<[Ellipse; 2]>>,
 }
 
 /// What is reported of a mask, where a pixel's size is known in millimetres, too.
@@ -51,7 +54,8 @@ impl Mask {
             _ => 0.0,
         };
         let found = ellipse.is_some();
-        Mask { name: name.into(), found, area_px, ellipse, level, logits, to_frame }
+        let bounds = OnceLock::new();
+        Mask { name: name.into(), found, area_px, ellipse, level, logits, to_frame, bounds }
     }
 
     /// The ellipses inside which the class is with about 84 % and with 16 % probability: one
@@ -61,7 +65,8 @@ impl Mask {
         /// logit of Φ(1)
         const ONE_SD: f32 = 1.667;
         let at = |level| in_frame(Part::largest(&self.logits, level)?.ellipse(), &self.to_frame);
-        Some([at(self.level + ONE_SD)?, at(self.level - ONE_SD)?])
+        // Every measurement of the mask asks.
+        *self.bounds.get_or_init(|| Some([at(self.level + ONE_SD)?, at(self.level - ONE_SD)?]))
     }
 
     /// The largest part, its holes filled, as pixels of a frame of `size`: 1 inside and 0 outside;

@@ -14,7 +14,7 @@ impl Part {
         let mut moments = Moments::default();
         for y in 1..scores.height {
             for x in 1..scores.width {
-                moments.add(&covered(scores, &inside, level, x, y));
+                add_square(&mut moments, scores, &inside, level, [x, y]);
             }
         }
         Some(Part { inside, moments })
@@ -42,41 +42,12 @@ impl Part {
 /// Which pixels are of the largest 4-connected part above the level, or in a hole of it.
 fn largest_part(scores: &Frame<f32>, level: f32) -> Option<Vec<bool>> {
     let [width, height] = scores.size();
-    let parts = |above: &dyn Fn(usize) -> bool| {
-        let mut part = vec![0u32; width * height];
-        let mut sizes = vec![];
-        for start in 0..part.len() {
-            if part[start] != 0 || !above(start) {
-                continue;
-            }
-            let number = sizes.len() as u32 + 1;
-            let (mut size, mut open) = (0, vec![start]);
-            part[start] = number;
-            while let Some(at) = open.pop() {
-                size += 1;
-                let (x, y) = (at % width, at / width);
-                let near = [
-                    (x > 0).then(|| at - 1),
-                    (x + 1 < width).then(|| at + 1),
-                    (y > 0).then(|| at - width),
-                    (y + 1 < height).then(|| at + width),
-                ];
-                for next in near.into_iter().flatten() {
-                    if part[next] == 0 && above(next) {
-                        part[next] = number;
-                        open.push(next);
-                    }
-                }
-            }
-            sizes.push(size);
-        }
-        (part, sizes)
-    };
-    let (part, sizes) = parts(&|i| scores.data[i] > level);
-    let largest = (0..sizes.len()).max_by_key(|i| sizes[*i])? as u32 + 1;
-    let (rest, sizes) = parts(&|i| part[i] != largest);
+    let (part, sizes) = parts(width, scores.data.iter().map(|v| *v > level));
+    // Of equals the first.
+    let largest = (1..sizes.len()).rev().max_by_key(|number| sizes[*number])? as u32;
+    let (rest, sizes) = parts(width, part.iter().map(|number| *number != largest));
     // What the frame's border does not reach is a hole.
-    let mut outside = vec![false; sizes.len() + 1];
+    let mut outside = vec![false; sizes.len()];
     for (i, number) in rest.iter().enumerate() {
         let (x, y) = (i % width, i / width);
         outside[*number as usize] |= x == 0 || y == 0 || x + 1 == width || y + 1 == height;
@@ -85,11 +56,65 @@ fn largest_part(scores: &Frame<f32>, level: f32) -> Option<Vec<bool>> {
     Some(rest.iter().map(|number| !outside[*number as usize]).collect())
 }
 
-/// The part of the square between the centres of four pixels, the last of them at (x, y), that is
-/// inside.
-fn covered(scores: &Frame<f32>, inside: &[bool], level: f32, x: usize, y: usize) -> Vec<[f64; 2]> {
-    let corners = [(x - 1, y - 1), (x, y - 1), (x, y), (x - 1, y)].map(|(x, y)| {
-        let i = y * scores.width + x;
+/// 4-connected parts: for each pixel the number of its part, from 1, or 0; and their sizes by
+/// number. In one pass pixels get the number of a neighbour before them; where two numbers meet,
+/// they become one in the end.
+fn parts(width: usize, above: impl Iterator<Item = bool>) -> (Vec<u32>, Vec<usize>) {
+    fn root(parents: &mut [u32], mut number: u32) -> u32 {
+        while parents[number as usize] != number {
+            let parent = parents[number as usize];
+            parents[number as usize] = parents[parent as usize];
+            number = parent;
+        }
+        number
+    }
+    let mut numbers: Vec<u32> = Vec::with_capacity(above.size_hint().0);
+    let mut parents = vec![0];
+    for (i, above) in above.enumerate() {
+        let left = if i % width > 0 { numbers[i - 1] } else { 0 };
+        let up = if i >= width { numbers[i - width] } else { 0 };
+        numbers.push(match (left, up) {
+            _ if !above => 0,
+            (0, 0) => {
+                parents.push(parents.len() as u32);
+                parents.len() as u32 - 1
+            }
+            (number, 0) | (0, number) => number,
+            (left, up) if left == up => left,
+            (left, up) => {
+                let (a, b) = (root(&mut parents, left), root(&mut parents, up));
+                parents[a.max(b) as usize] = a.min(b);
+                a.min(b)
+            }
+        });
+    }
+    let mut sizes = vec![0; parents.len()];
+    for number in &mut numbers {
+        *number = root(&mut parents, *number);
+        sizes[*number as usize] += 1;
+    }
+    sizes[0] = 0;
+    (numbers, sizes)
+}
+
+/// Adds the part that is inside of the square between the centres of four pixels, the last of them
+/// at (x, y).
+fn add_square(
+    moments: &mut Moments,
+    scores: &Frame<f32>,
+    inside: &[bool],
+    level: f32,
+    [x, y]: [usize; 2],
+) {
+    let at = |x: usize, y: usize| y * scores.width + x;
+    let corners = [(x - 1, y - 1), (x, y - 1), (x, y), (x - 1, y)];
+    match corners.iter().filter(|(x, y)| inside[at(*x, *y)]).count() {
+        0 => return,
+        4 => return moments.add_whole_square([x as f64 - 0.5, y as f64 - 0.5]),
+        _ => {}
+    }
+    let corners = corners.map(|(x, y)| {
+        let i = at(x, y);
         // Of other parts and of holes the other side of the level counts.
         let above = f64::from(scores.data[i] - level).abs();
         ([x as f64, y as f64], if inside[i] { above } else { -above })
@@ -105,7 +130,7 @@ fn covered(scores: &Frame<f32>, inside: &[bool], level: f32, x: usize, y: usize)
             outline.push([p[0] + share * (q[0] - p[0]), p[1] + share * (q[1] - p[1])]);
         }
     }
-    outline
+    moments.add(&outline);
 }
 
 /// Integrals over an area of 1, x, y, x², xy, y².
@@ -113,6 +138,12 @@ fn covered(scores: &Frame<f32>, inside: &[bool], level: f32, x: usize, y: usize)
 struct Moments([f64; 6]);
 
 impl Moments {
+    /// Adds a square of side 1 around a place.
+    fn add_whole_square(&mut self, [x, y]: [f64; 2]) {
+        let terms = [1.0, x, y, x * x + 1.0 / 12.0, x * y, y * y + 1.0 / 12.0];
+        self.0.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term);
+    }
+
     /// Adds a polygon, by Green's theorem.
     fn add(&mut self, polygon: &[[f64; 2]]) {
         for (i, &[x, y]) in polygon.iter().enumerate() {
