@@ -20,3 +20,6 @@ pub struct Outcome {
     pub case: FrameCase,
     pub result: Result<Scores, String>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,13 +30,18 @@ pub fn page(session: &Session, summary: &Summary, outcomes: &[Outcome]) -> Strin
     page.to_html()
 }
 
-/// Those of frames with something to be found: that others are withheld is as it should be.
+/// Those of frames with something to be found (that others are withheld is as it should be), as
+/// many as can be read.
 fn warnings(all: &[(String, Scores)]) -> Vec<String> {
-    let of_frame = |(name, scores): &(String, Scores)| {
-        let told = if scores.expected { &scores.warnings[..] } else { &[] };
-        told.iter().map(|w| format!("{name}: {w}")).collect::<Vec<_>>()
-    };
-    all.iter().flat_map(of_frame).collect()
+    const MOST: usize = 20;
+    let expected = all.iter().filter(|(_, scores)| scores.expected);
+    let mut told: Vec<String> = expected
+        .flat_map(|(name, scores)| scores.warnings.iter().map(move |w| format!("{name}: {w}")))
+        .collect();
+    let rest = told.len().saturating_sub(MOST);
+    told.truncate(MOST);
+    told.extend((rest > 0).then(|| format!("and {rest} more")));
+    told
 }
 
 fn figures(s: &Summary) -> Vec<(String, String)> {
@@ -195,7 +200,8 @@ fn table(summary: &Summary, all: &[(String, Scores)]) -> Table {
     let mut columns = vec![Column { name: "frame".into(), decimals: 0 }];
     let mut rows: Vec<Vec<Cell>> =
         all.iter().map(|(name, _)| vec![Cell::Text(name.clone())]).collect();
-    let mut worst = None;
+    // What to sort by: Dice, else the landmarks, else a measurement.
+    let (mut by_dice, mut by_error, mut by_difference) = (None, None, None);
     let mut add = |name: &str, decimals: usize, value: &dyn Fn(&Scores) -> f64| {
         columns.push(Column { name: name.into(), decimals });
         for (row, (_, scores)) in rows.iter_mut().zip(all) {
@@ -208,17 +214,17 @@ fn table(summary: &Summary, all: &[(String, Scores)]) -> Table {
         let score = |s: &Scores| s.measurements.get(name).filter(|x| x.unit == m.unit).cloned();
         add(&format!("{name} {}", m.unit), 1, &|s| or_nan(score(s).and_then(|x| x.value)));
         add(&format!("{name} true"), 1, &|s| or_nan(score(s).and_then(|x| x.truth)));
-        // Of all columns the one to sort by: not measured is worst.
+        // Not measured is worst.
         let off =
             add(&format!("{name} off by"), 2, &|s| match score(s).filter(|x| x.truth.is_some()) {
                 Some(x) => x.difference().map_or(f64::INFINITY, f64::abs),
                 None => f64::NAN,
             });
-        worst = worst.or(Some(Worst::Highest(off)));
+        by_difference = by_difference.or(Some(Worst::Highest(off)));
     }
     if summary.dice_mean.is_some() {
         let dice = add("Dice", 4, &|s| or_nan(s.region.map(|r| r.dice)));
-        worst = worst.or(Some(Worst::Lowest(dice)));
+        by_dice = Some(Worst::Lowest(dice));
         let unit = if summary.hd95_mm_mean.is_some() { "mm" } else { "px" };
         let distance = |s: &Scores| s.region.filter(|r| r.mm == (unit == "mm"))?.hd95;
         add(&format!("HD95 {unit}"), 2, &|s| or_nan(distance(s)));
@@ -233,7 +239,7 @@ fn table(summary: &Summary, all: &[(String, Scores)]) -> Table {
             error => or_nan(error),
         };
         let error = add(name, 2, &error);
-        worst = worst.or(Some(Worst::Highest(error)));
+        by_error = Some(Worst::Highest(error));
     }
     if summary.nothing_n > 0 {
         add("found where nothing is", 0, &|s| {
@@ -250,5 +256,5 @@ fn table(summary: &Summary, all: &[(String, Scores)]) -> Table {
             row.extend([text(&scores.view.truth), text(&scores.view.seen)]);
         }
     }
-    Table { columns, rows, worst }
+    Table { columns, rows, worst: by_dice.or(by_error).or(by_difference) }
 }
