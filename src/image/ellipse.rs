@@ -2,6 +2,8 @@ use std::f64::consts::PI;
 
 use nalgebra::{Matrix2, Vector2};
 
+use super::Frame;
+
 /// An ellipse in a frame. Places are (x, y) in pixels, whole numbers the centres of pixels, unless
 /// it was [mapped](Ellipse::mapped) to something else, such as millimetres.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -64,6 +66,25 @@ impl Ellipse {
         let along = (dx * cos + dy * sin) / self.semi_axes[0];
         let across = (dy * cos - dx * sin) / self.semi_axes[1];
         along.hypot(across)
+    }
+
+    /// The ellipse with these [ends](Ellipse::ends): its centre is their mean, its long axis lies
+    /// along the first two. `None` where that is no ellipse.
+    pub fn of_ends(ends: [[f64; 2]; 4]) -> Option<Ellipse> {
+        let centre = [0, 1].map(|i| ends.iter().map(|end| end[i]).sum::<f64>() / 4.0);
+        let line = |i: usize| [ends[i + 1][0] - ends[i][0], ends[i + 1][1] - ends[i][1]];
+        let [long, short] = [line(0), line(2)];
+        let [a, b] = [long, short].map(|[x, y]| x.hypot(y) / 2.0);
+        let upright = Ellipse { centre: [0.0; 2], semi_axes: [a, b], angle: 0.0 };
+        let (cos, sin) = (long[0] / (2.0 * a), long[1] / (2.0 * a));
+        // The axes may come in the wrong order: the map puts them right.
+        upright.mapped([[cos, -sin], [sin, cos]], centre)
+    }
+
+    /// The pixels of a frame of `size` whose centres are inside as 1, all others 0.
+    pub fn filled(&self, size: [usize; 2]) -> Frame<u8> {
+        let inside = |i: usize| self.level([(i % size[0]) as f64, (i / size[0]) as f64]) <= 1.0;
+        Frame::new(size[0], size[1], (0..size[0] * size[1]).map(|i| u8::from(inside(i))).collect())
     }
 
     /// What a linear map and then a shift make of it; `linear` row by row. `None` where that is
@@ -137,5 +158,21 @@ mod tests {
         let expected = Ellipse { centre: [1.0, 3.0], semi_axes: [6.0, 2.0], angle: PI / 2.0 };
         close(&flat, &expected, 1e-9);
         assert_eq!(circle.mapped([[0.0; 2]; 2], [0.0; 2]), None);
+    }
+
+    #[test]
+    fn ends_and_pixels_make_the_ellipse_again() {
+        for angle in [-1.5, -0.4, 0.0, 0.9, 1.5] {
+            let ellipse = Ellipse { centre: [40.2, 31.7], semi_axes: [25.0, 17.0], angle };
+            close(&Ellipse::of_ends(ellipse.ends()).unwrap(), &ellipse, 1e-9);
+            // The short axis given as the long one.
+            let [a, b, c, d] = ellipse.ends();
+            close(&Ellipse::of_ends([c, d, a, b]).unwrap(), &ellipse, 1e-9);
+            let pixels = ellipse.filled([90, 70]);
+            let count = pixels.data.iter().map(|p| f64::from(*p)).sum::<f64>();
+            assert!((count / (PI * 25.0 * 17.0) - 1.0).abs() < 0.01, "{count}");
+            assert_eq!((pixels.row(32)[40], pixels.row(2)[3]), (1, 0));
+        }
+        assert_eq!(Ellipse::of_ends([[3.0; 2]; 4]), None);
     }
 }

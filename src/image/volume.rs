@@ -111,6 +111,15 @@ impl Volume<f32> {
     }
 }
 
+/// A frame as one slice; without a known pixel size in pixels instead of millimetres.
+impl From<&Frame<u8>> for LabelMap {
+    fn from(frame: &Frame<u8>) -> Self {
+        let [x, y] = frame.spacing.unwrap_or([1.0; 2]);
+        let geometry = Geometry::new([frame.width, frame.height, 1], [x, y, 1.0]);
+        LabelMap::new(geometry, frame.data.iter().map(|v| i32::from(*v)).collect())
+    }
+}
+
 impl LabelMap {
     /// The labels present, ascending, without 0.
     pub fn labels(&self) -> Vec<i32> {

@@ -27,7 +27,7 @@ pub struct Measured {
 /// different landmarks counted as independent. Of a mask it is half the difference between the
 /// ellipses one standard deviation inside and outside of its outline ([`Mask::bounds`]), as if the
 /// whole outline moved together: an upper bound.
-pub(super) fn measure(
+pub(crate) fn measure(
     wanted: &Measurement,
     landmarks: &[Landmark],
     masks: &[Mask],
@@ -55,7 +55,8 @@ pub(super) fn measure(
     (Measured { value: Some(value), sd, ..nothing }, None)
 }
 
-fn unit(kind: MeasurementKind, known: bool) -> &'static str {
+/// Of what a measurement's value is, with the pixel size `known` or not.
+pub(crate) fn unit(kind: MeasurementKind, known: bool) -> &'static str {
     match (kind, known) {
         (MeasurementKind::Angle, _) => "deg",
         (MeasurementKind::Area, true) => "mm²",
@@ -121,7 +122,8 @@ fn of_points(kind: MeasurementKind, p: &[[f64; 2]]) -> f64 {
     }
 }
 
-fn of_ellipse(kind: MeasurementKind, semi_axes: [f64; 2]) -> f64 {
+/// Of an ellipse: half its long axis and half its short one.
+pub(crate) fn of_ellipse(kind: MeasurementKind, semi_axes: [f64; 2]) -> f64 {
     let [long, short] = semi_axes;
     match kind {
         MeasurementKind::LongAxis => 2.0 * long,

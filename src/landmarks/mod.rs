@@ -8,6 +8,7 @@ use serde::Serialize;
 
 pub use heatmap::{Located, locate};
 pub use measure::Measured;
+pub(crate) use measure::{measure, of_ellipse, unit};
 
 use crate::engine::Session;
 use crate::image::{Frame, FrameTransform, Pixels};

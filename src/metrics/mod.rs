@@ -1,13 +1,21 @@
-//! How good a registration is: overlap of labels, distance of surfaces and landmarks, similarity
-//! of intensities, regularity of the field. Same input, same bits, at any thread count.
+//! How good a result is: overlap of labels, distance of surfaces and landmarks, agreement of
+//! measurements, confusion of classes, similarity of intensities, regularity of a field. Same input,
+//! same bits, at any thread count.
 
+mod agreement;
+mod confusion;
+mod curve;
 mod landmarks;
 mod overlap;
 mod regularity;
 mod similarity;
+pub mod statistics;
 mod surface;
 
-pub use landmarks::{LandmarkErrors, landmark_errors};
+pub use agreement::{Agreement, agreement};
+pub use confusion::Confusion;
+pub use curve::ErrorCurve;
+pub use landmarks::{FrameError, LandmarkErrors, frame_error, landmark_errors};
 pub use overlap::{dice, jaccard, mean};
 pub use regularity::{Regularity, max_displacement_mm, regularity};
 pub use similarity::ncc;

@@ -12,7 +12,9 @@ use crate::image::LabelMap;
 /// MONAI's definition: a label's surface is the label without its 6-connected erosion, where
 /// beyond the image's border is outside; from each surface's voxels the distances to the nearest
 /// of the other's; of each direction the 95th percentile (numpy's linear interpolation); the
-/// larger of both. Distances are exact between voxel centres, along orthogonal axes.
+/// larger of both. Distances are exact between voxel centres, along orthogonal axes. Along an axis
+/// on which the image has one voxel there is no outside: the mask of a frame, as one slice, has an
+/// outline.
 ///
 /// # Errors
 /// [`Unusable`](crate::Error::Unusable) if the maps are on different grids.
@@ -75,6 +77,7 @@ fn bounding_boxes(map: &LabelMap) -> BTreeMap<i32, Crop> {
 fn surface(map: &LabelMap, label: i32, crop: &Crop) -> Vec<bool> {
     let [nx, ny, nz] = crop.size();
     let [x0, y0, z0] = crop.first;
+    let flat = map.geometry.size.map(|n| n == 1);
     let inside: Vec<bool> = (0..nx * ny * nz)
         .map(|i| map.at(x0 + i % nx, y0 + i / nx % ny, z0 + i / (nx * ny)) == label)
         .collect();
@@ -88,7 +91,8 @@ fn surface(map: &LabelMap, label: i32, crop: &Crop) -> Vec<bool> {
                 || !inside[i - step[axis]]
                 || !inside[i + step[axis]]
         };
-        inside[i] && (0..3).any(bare)
+        // An image of one voxel is all surface.
+        inside[i] && (flat == [true; 3] || (0..3).any(|axis| !flat[axis] && bare(axis)))
     };
     (0..inside.len()).map(is_surface).collect()
 }
@@ -167,7 +171,7 @@ impl Envelope {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::Geometry;
+    use crate::image::{Frame, Geometry};
     use crate::phantom::Random;
 
     fn map(geometry: &Geometry, label: impl Fn([i32; 3]) -> i32) -> LabelMap {
@@ -209,6 +213,21 @@ mod tests {
         assert!((found[&2].unwrap() - 2.95296461204668).abs() < 1e-9, "{found:?}");
     }
 
+    #[test]
+    fn frames_agree_with_scipy() {
+        // As above in two dimensions, sampling=(1.3, 0.7): y, x = np.mgrid[:40, :50]
+        // hd95((x-20)**2 + 2*(y-18)**2 < 200, (x-23)**2 + 3*(y-14)**2 < 170)
+        let frame = |inside: &dyn Fn(i32, i32) -> bool| {
+            let value = |i: i32| u8::from(inside(i % 50, i / 50));
+            let frame = Frame::new(50, 40, (0..2000).map(value).collect());
+            LabelMap::from(&Frame { spacing: Some([0.7, 1.3]), ..frame })
+        };
+        let a = frame(&|x, y| (x - 20).pow(2) + 2 * (y - 18).pow(2) < 200);
+        let b = frame(&|x, y| (x - 23).pow(2) + 3 * (y - 14).pow(2) < 170);
+        let found = hd95(&a, &b).unwrap()[&1].unwrap();
+        assert!((found - 8.024161472818395).abs() < 1e-9, "{found}");
+    }
+
     /// The definition, word by word, on the whole image.
     fn brute_force(a: &LabelMap, b: &LabelMap, label: i32) -> f64 {
         let size = a.geometry.size.map(|n| n as i32);
@@ -224,7 +243,10 @@ mod tests {
             let all = (0..size[2])
                 .flat_map(|z| (0..size[1]).flat_map(move |y| (0..size[0]).map(move |x| [x, y, z])));
             all.filter(|p| holds(m, *p))
-                .filter(|p| (0..6).any(|i| !holds(m, shifted(*p, i / 2, [-1, 1][i % 2]))))
+                .filter(|p| {
+                    let bare = |i: usize| !holds(m, shifted(*p, i / 2, [-1, 1][i % 2]));
+                    size == [1; 3] || (0..6).any(|i| size[i / 2] > 1 && bare(i))
+                })
                 .collect()
         };
         let distance = |p: &[i32; 3], q: &[i32; 3]| {

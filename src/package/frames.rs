@@ -115,6 +115,21 @@ impl Manifest {
     fn names(&self, kind: HeadKind) -> Vec<&str> {
         self.heads(kind).flat_map(|h| &h.channel_def).map(String::as_str).collect()
     }
+
+    /// The names of all landmarks.
+    pub fn landmarks(&self) -> Vec<&str> {
+        [HeadKind::Heatmaps, HeadKind::Coordinates].map(|kind| self.names(kind)).concat()
+    }
+
+    /// The names of the classes of all masks.
+    pub fn masks(&self) -> Vec<&str> {
+        self.names(HeadKind::Mask)
+    }
+
+    /// The names of the classes of whole frames.
+    pub fn classes(&self) -> Vec<&str> {
+        self.names(HeadKind::Classes)
+    }
 }
 
 /// Of what something is wrong, what was expected, what was found.
@@ -127,8 +142,7 @@ pub(super) fn defect(m: &Manifest) -> Option<Defect> {
         let found = input.num_channels.to_string();
         return Some(("graphs.inputs.num_channels".into(), "1 for frames".into(), found));
     }
-    let landmarks = [HeadKind::Heatmaps, HeadKind::Coordinates].map(|kind| m.names(kind)).concat();
-    let masks = m.names(HeadKind::Mask);
+    let (landmarks, masks) = (m.landmarks(), m.masks());
     let measurements: Vec<&str> = m.measurements.iter().map(|m| m.name.as_str()).collect();
     let lists = [("landmarks", &landmarks), ("masks", &masks), ("measurements", &measurements)];
     for (list, names) in lists {
@@ -141,7 +155,7 @@ pub(super) fn defect(m: &Manifest) -> Option<Defect> {
     }
     let measured = m.measurements.iter().find_map(|one| one.defect(&landmarks, &masks));
     measured.or_else(|| {
-        let classes = m.names(HeadKind::Classes);
+        let classes = m.classes();
         m.views.iter().find_map(|view| view.defect(&classes, lists))
     })
 }

@@ -46,7 +46,7 @@ pub struct Column {
 #[derive(Debug, Clone)]
 pub enum Cell {
     Text(String),
-    /// Shown as a dash where it is not finite.
+    /// Shown as ∞ where it is infinite, as a dash where it is no number.
     Number(f64),
 }
 
@@ -65,7 +65,7 @@ impl Worst {
             Worst::Highest(column) => (column, 1.0),
         };
         match row.get(column) {
-            Some(Cell::Number(value)) if value.is_finite() => Some(sign * value),
+            Some(Cell::Number(value)) if !value.is_nan() => Some(sign * value),
             _ => None,
         }
     }
@@ -161,7 +161,10 @@ impl Table {
                     Cell::Number(v) if v.is_finite() => {
                         write!(out, "<td class=\"number\">{v:.*}</td>", column.decimals)?;
                     }
-                    Cell::Number(_) => write!(out, "<td class=\"number\">–</td>")?,
+                    Cell::Number(v) => {
+                        let text = if v.is_nan() { "–" } else { "∞" };
+                        write!(out, "<td class=\"number\">{text}</td>")?;
+                    }
                 }
             }
             writeln!(out, "</tr>")?;

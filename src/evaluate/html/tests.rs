@@ -66,15 +66,63 @@ fn a_histogram_has_a_bar_per_filled_interval() {
 }
 
 #[test]
+fn curves_have_a_name_each_unless_they_are_many() {
+    let lines = |count: usize| {
+        let line = |i: usize| (format!("l<{i}>"), vec![[0.0, 0.0], [2.0, 0.5], [5.0, 1.0]]);
+        plot(Marks::Curves((0..count).map(line).collect()))
+    };
+    for (n, named) in [(0, 0), (1, 1), (5, 5), (20, 1)] {
+        assert_eq!(lines(n).legend().len(), named);
+        let axes = count(&lines(0).to_svg(), "polyline");
+        assert_eq!(count(&lines(n).to_svg(), "polyline") - axes, n);
+    }
+    assert_eq!(lines(20).legend()[0].0, "l<19>");
+}
+
+#[test]
+fn agreement_shows_every_case_and_names_its_lines() {
+    let points = vec![[100.0, 1.0], [120.0, -1.5], [f64::NAN, 2.0]];
+    let svg = plot(Marks::Agreement { points, bias: -0.25, limits: Some([-3.0, 2.5]) }).to_svg();
+    assert_eq!(count(&svg, "circle"), 2);
+    for line in ["mean -0.25", "+1.96 sd 2.50", "−1.96 sd -3.00"] {
+        assert!(svg.contains(line), "{line}: {svg}");
+    }
+    let one = Marks::Agreement { points: vec![[1.0, 0.0]], bias: 0.0, limits: None };
+    assert!(!plot(one).to_svg().contains("1.96"));
+}
+
+#[test]
+fn a_matrix_shows_every_count_and_name() {
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let marks = Marks::Matrix {
+        rows: names(&["a & b", "c"]),
+        columns: names(&["a & b", "c", "none"]),
+        counts: vec![vec![17, 0, 1], vec![2, 35, 0]],
+    };
+    let svg = plot(marks).to_svg();
+    assert_eq!(count(&svg, "rect"), 6);
+    assert_eq!(svg.matches("a &amp; b").count(), 2);
+    for text in ["17", "35", "none"] {
+        assert!(svg.contains(text), "{text}");
+    }
+}
+
+#[test]
 fn plots_of_nothing_or_of_one_value_are_drawn() {
     for values in [vec![], vec![f64::NAN], vec![0.0], vec![-2.0; 3]] {
         elements(&plot(Marks::Histogram(values.clone())).to_svg());
         let pairs = values.iter().map(|v| [*v, *v]).collect();
         elements(&plot(Marks::PairedScatter(pairs)).to_svg());
+        let points = values.iter().map(|v| [*v, *v]).collect();
+        let marks = Marks::Agreement { points, bias: f64::NAN, limits: None };
+        elements(&plot(marks).to_svg());
         let groups = vec![("g".to_owned(), vec![values])];
         elements(&plot(Marks::Strips { series: vec![], groups }).to_svg());
     }
     elements(&plot(Marks::Strips { series: vec![], groups: vec![] }).to_svg());
+    elements(&plot(Marks::Curves(vec![])).to_svg());
+    let none = Marks::Matrix { rows: vec![], columns: vec![], counts: vec![] };
+    elements(&plot(none).to_svg());
 }
 
 fn nasty() -> Page {
@@ -136,6 +184,9 @@ fn rows_stand_worst_first_and_the_worst_is_marked() {
     assert!(html.contains("<td>none</td><td class=\"number\">–</td>"));
     table.worst = Some(Worst::Highest(1));
     assert_eq!(table.order(), [2, 0, 3, 1]);
+    table.rows.push(row("lost", f64::INFINITY));
+    assert_eq!(table.order(), [4, 2, 0, 3, 1]);
+    table.rows.pop();
     table.worst = Some(Worst::Highest(7));
     assert_eq!(table.order(), [0, 1, 2, 3]);
 }

@@ -1,8 +1,9 @@
 //! What `report.html` of a registration evaluation says.
 
-use super::html::{Cell, Column, Marks, Page, Plot, Table, Worst};
 use super::{Outcome, Summary, mean_hd95};
 use crate::engine::Session;
+use crate::evaluate::facts;
+use crate::evaluate::html::{Cell, Column, Marks, Page, Plot, Table, Worst};
 use crate::registration::Report;
 
 /// The page of a run: figures, plots, every case, worst first.
@@ -28,7 +29,7 @@ pub fn page(session: &Session, summary: &Summary, outcomes: &[Outcome]) -> Strin
             .iter()
             .map(|f| (format!("{} ← {}", f.fixed, f.moving), f.error.clone()))
             .collect(),
-        facts: facts(session, summary),
+        facts: facts(session),
     };
     page.to_html()
 }
@@ -154,19 +155,4 @@ fn table(reports: &[(String, &Report)]) -> Table {
         rows: reports.iter().map(row).collect(),
         worst: Some(Worst::Lowest(if labelled { 2 } else { 6 })),
     }
-}
-
-fn facts(session: &Session, summary: &Summary) -> Vec<(String, String)> {
-    let manifest = &session.package().manifest;
-    [
-        ("model", format!("{} {}", manifest.name, manifest.version)),
-        ("model's data", manifest.data_source.clone()),
-        ("model's license", manifest.license.clone()),
-        ("precision", format!("{:?}", manifest.precision)),
-        ("SIMD level", summary.simd.to_string()),
-        ("threads", summary.threads.to_string()),
-        ("intraop", env!("CARGO_PKG_VERSION").to_string()),
-    ]
-    .map(|(name, value)| (name.to_string(), value))
-    .into()
 }

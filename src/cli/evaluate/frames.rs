@@ -1,0 +1,121 @@
+use std::path::PathBuf;
+
+use super::{Evaluate, Reports, bytes, each, number};
+use crate::engine::Session;
+use crate::evaluate::frames::{
+    FrameCase, Outcome, Rules, Scores, Summary, page, read_frame_cases, score, summarise,
+    write_per_case,
+};
+use crate::image::Pixels;
+use crate::io::{self, Frames};
+use crate::landmarks::Finder;
+use crate::probe::{Stage, timed};
+use crate::{Error, Result};
+
+use crate::cli::output::Output;
+use crate::cli::{Watch, to_json};
+
+/// An error beyond this share of the frame's diagonal, in percent, is a failure.
+const FAILURE: f64 = 5.0;
+
+impl Evaluate {
+    pub(super) fn frames(&self, session: &Session) -> Result<(Output, Reports)> {
+        let registration = &self.registration;
+        self.refuse("--init", registration.init.is_some(), session)?;
+        self.refuse("--affine-only", registration.affine_only, session)?;
+        self.refuse("--cascades", registration.cascades.is_some(), session)?;
+        self.refuse("--keep", self.keep, session)?;
+        let failure = self.failure.unwrap_or(FAILURE);
+        if !(failure > 0.0 && failure <= 100.0) {
+            return Err(Error::Option {
+                option: "--failure".into(),
+                expected: "a percentage above 0, at most 100".into(),
+                found: failure.to_string(),
+            });
+        }
+        let manifest = &session.package().manifest;
+        let cases = read_frame_cases(&self.cases, manifest)?;
+        let rules = Rules::new(manifest, &cases)?;
+        let mut finder = Finder::new(session)?;
+        let output = Output::create(&self.out)?;
+        let mut files = Files::default();
+        let results = each(cases, |_, case| one(case, &rules, &mut finder, &mut files))?;
+        let outcome = |(case, result)| Outcome { case, result };
+        let outcomes: Vec<Outcome> = results.into_iter().map(outcome).collect();
+        let summary = summarise(session, &outcomes, failure / 100.0);
+        let reports = Reports {
+            summary: to_json(&summary),
+            per_case: bytes(|w| write_per_case(w, manifest, &outcomes)),
+            html: page(session, &summary, &outcomes),
+            words: in_words(&summary),
+            failed: summary.failed.into_iter().map(|f| f.error).collect(),
+            of: outcomes.len(),
+        };
+        Ok((output, reports))
+    }
+}
+
+fn in_words(s: &Summary) -> String {
+    let mut words = vec![format!("{} frames", s.n)];
+    for (name, m) in &s.measurements {
+        words.push(format!("{name} off by {} {}", number(m.mae), m.unit));
+    }
+    let figures = [
+        ("Dice", s.dice_mean),
+        ("AUC", s.errors.auc),
+        ("landmarks failed", s.errors.failure_rate),
+        ("accuracy", s.accuracy),
+        ("found", s.found_fraction),
+        ("nothing found where nothing is", s.nothing_found_fraction),
+    ];
+    let told = figures.iter().filter(|(_, value)| value.is_some());
+    words.extend(told.map(|(name, value)| format!("{name} {}", number(*value))));
+    words.push(format!("{} failed", s.failed.len()));
+    words.join(", ")
+}
+
+/// Shows one frame to the model and compares what it finds with the truth.
+fn one(case: &FrameCase, rules: &Rules, finder: &mut Finder, files: &mut Files) -> Result<Scores> {
+    let mut watch = Watch::new();
+    let name = case.image.display().to_string();
+    let pixels = timed(&mut watch, Stage::Read, || files.frame(case))?;
+    let mm_per_px = case.mm_per_px.or(pixels.spacing());
+    let findings = finder.find(&pixels, mm_per_px, &name, &mut watch)?;
+    let stages_ms = watch.times.in_ms(&Stage::OF_FRAMES, watch.start.elapsed());
+    // The result files of `--keep` would be written here, from `pixels` and `findings`.
+    let expected = case.truth.as_ref().map(|truth| rules.expected(truth, mm_per_px, &name));
+    let scores = score(&findings, expected.transpose()?.as_ref(), pixels.size())?;
+    Ok(Scores { stages_ms, ..scores })
+}
+
+/// The file that was read last stays open, so that a clip's frames in a row are decoded once.
+#[derive(Default)]
+struct Files {
+    open: Option<(PathBuf, Frames)>,
+    /// The number of the open file's next frame.
+    next: usize,
+}
+
+impl Files {
+    fn frame(&mut self, case: &FrameCase) -> Result<Pixels> {
+        let goes_on = |(path, _): &(PathBuf, Frames)| *path == case.image;
+        let mut frames = match self.open.take().filter(goes_on) {
+            Some((_, frames)) if self.next <= case.frame => frames,
+            _ => {
+                self.next = 0;
+                io::open_frames(&case.image)?
+            }
+        };
+        let count = self.next + frames.len();
+        while let Some(pixels) = frames.next() {
+            let pixels = pixels?;
+            self.next += 1;
+            if self.next > case.frame {
+                self.open = Some((case.image.clone(), frames));
+                return Ok(pixels);
+            }
+        }
+        let problem = format!("frame {} of {count} (the first is 0)", case.frame);
+        Err(Error::unusable(case.image.display().to_string(), problem, "correct the CSV"))
+    }
+}

@@ -1,0 +1,197 @@
+//! A package for frames of 64×48 pixels whose answers are known in closed form: each landmark is
+//! the pixel of a certain gray, the mask is what is brighter than half, and the view is `bright`
+//! where the mean is above a tenth.
+
+use std::path::Path;
+
+use intraop::package::{GoldenCase, GoldenOutput, Manifest, golden_input, sha256};
+use prost::Message;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
+use tract_onnx::pb::{
+    GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
+    TypeProto, ValueInfoProto, type_proto, type_proto::Tensor,
+};
+
+/// Width and height.
+pub const SIZE: [usize; 2] = [64, 48];
+/// The landmarks and their grays.
+pub const DOTS: [(&str, u8); 4] = [("ofd_a", 32), ("ofd_b", 56), ("bpd_a", 80), ("bpd_b", 104)];
+/// A gray so far off is another one.
+const WIDTH: f32 = 8.0 / 255.0;
+
+const SEED: u64 = 3;
+
+const MANIFEST: &str = r#"
+schema = 1
+name = "dots"
+version = "1"
+task = "landmarks"
+description = "test"
+license = "MIT"
+intended_use = "tests"
+precision = "f32"
+preprocess = [
+    { op = "resize", width = 64, height = 48, interpolation = "area" },
+    { op = "normalise", method = "window", low = 0.0, high = 255.0 },
+]
+
+[[graphs]]
+name = "dots"
+file = "dots.onnx"
+sha256 = "ONNX"
+
+[[graphs.inputs]]
+name = "image"
+num_channels = 1
+spatial_shape = [48, 64]
+dtype = "float32"
+channel_def = ["image"]
+modality = ["US"]
+
+[[graphs.heads]]
+name = "heatmaps"
+kind = "heatmaps"
+num_channels = 4
+spatial_shape = [48, 64]
+dtype = "float32"
+channel_def = ["ofd_a", "ofd_b", "bpd_a", "bpd_b"]
+
+[[graphs.heads]]
+name = "mask"
+kind = "mask"
+num_channels = 1
+spatial_shape = [48, 64]
+dtype = "float32"
+channel_def = ["skull"]
+
+[[graphs.heads]]
+name = "view"
+kind = "classes"
+num_channels = 2
+dtype = "float32"
+channel_def = ["bright", "dark"]
+
+[[measurements]]
+name = "HC"
+kind = "circumference"
+of = ["skull"]
+
+[[measurements]]
+name = "OFD"
+kind = "long_axis"
+of = ["ofd_a", "ofd_b", "bpd_a", "bpd_b"]
+
+[[measurements]]
+name = "width"
+kind = "distance"
+of = ["bpd_a", "bpd_b"]
+
+[golden]
+file = "golden.json"
+sha256 = "GOLDEN"
+"#;
+
+/// Writes the package to `folder`.
+pub fn write(folder: &Path) {
+    let onnx = onnx().encode_to_vec();
+    let manifest: Manifest = toml::from_str(MANIFEST).unwrap();
+    let input = golden_input(&manifest, SEED).unwrap();
+    let golden = serde_json::to_vec(&golden(&input)).unwrap();
+    let manifest = MANIFEST
+        .replace("\"ONNX\"", &format!("{:?}", sha256(&onnx)))
+        .replace("GOLDEN", &sha256(&golden));
+    std::fs::create_dir_all(folder).unwrap();
+    for (name, bytes) in
+        [("dots.onnx", onnx), ("golden.json", golden), ("package.toml", manifest.into_bytes())]
+    {
+        std::fs::write(folder.join(name), bytes).unwrap();
+    }
+}
+
+/// What the network answers, by its definition.
+fn golden(input: &[f32]) -> GoldenCase {
+    let heat = DOTS.iter().flat_map(|(_, gray)| {
+        let level = f32::from(*gray) / 255.0;
+        input.iter().map(move |v| 1.0 - (v - level).abs() / WIDTH)
+    });
+    let mask = input.iter().map(|v| 40.0 * (v - 0.5));
+    let mean = input.iter().sum::<f32>() / input.len() as f32;
+    let outputs = [
+        ("heatmaps", heat.collect::<Vec<_>>()),
+        ("mask", mask.collect()),
+        ("view", vec![100.0 * mean, 10.0]),
+    ];
+    let sample =
+        |(name, values): &(&str, Vec<f32>)| (name.to_string(), GoldenOutput::sample(values, 500));
+    GoldenCase {
+        phantom_seed: SEED,
+        engine: "by hand".into(),
+        tolerance: 1e-4,
+        outputs: [("dots".to_string(), outputs.iter().map(sample).collect())].into(),
+    }
+}
+
+fn node(op: &str, input: &[&str], output: &str) -> NodeProto {
+    NodeProto {
+        op_type: op.into(),
+        name: output.into(),
+        input: input.iter().map(ToString::to_string).collect(),
+        output: vec![output.into()],
+        ..Default::default()
+    }
+}
+
+fn info(name: &str, shape: &[i64]) -> ValueInfoProto {
+    let dim =
+        |d: &i64| Dimension { value: Some(dimension::Value::DimValue(*d)), ..Default::default() };
+    let shape = TensorShapeProto { dim: shape.iter().map(dim).collect() };
+    let elem_type = DataType::Float as i32;
+    let value = type_proto::Value::TensorType(Tensor { elem_type, shape: Some(shape) });
+    let kind = TypeProto { value: Some(value), ..Default::default() };
+    ValueInfoProto { name: name.into(), r#type: Some(kind), ..Default::default() }
+}
+
+/// Adds a 1×1 convolution of these weights, a row per output, and a bias per output.
+fn conv(graph: &mut GraphProto, input: &str, output: &str, weights: &[Vec<f32>], bias: &[f32]) {
+    let tensor = |name: &str, dims: &[usize], values: Vec<f32>| TensorProto {
+        name: name.into(),
+        dims: dims.iter().map(|d| *d as i64).collect(),
+        data_type: DataType::Float as i32,
+        raw_data: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        ..Default::default()
+    };
+    let [weight, shift] = [format!("{output}.weight"), format!("{output}.bias")];
+    let dims = [weights.len(), weights[0].len(), 1, 1];
+    graph.initializer.push(tensor(&weight, &dims, weights.concat()));
+    graph.initializer.push(tensor(&shift, &[bias.len()], bias.to_vec()));
+    graph.node.push(node("Conv", &[input, &weight, &shift], output));
+}
+
+fn onnx() -> ModelProto {
+    let mut graph = GraphProto { name: "dots".into(), ..Default::default() };
+    graph.input.push(info("image", &[1, 1, 48, 64]));
+    graph.output.push(info("heatmaps", &[1, 4, 48, 64]));
+    graph.output.push(info("mask", &[1, 1, 48, 64]));
+    graph.output.push(info("view", &[1, 2]));
+    // |v − level| as the sum of what is above and what is below, each cut at 0.
+    let levels = DOTS.map(|(_, gray)| f32::from(gray) / 255.0 / WIDTH);
+    let slopes: Vec<_> =
+        (0..8).map(|i| vec![if i % 2 == 0 { 1.0 } else { -1.0 } / WIDTH]).collect();
+    let both: Vec<f32> = levels.iter().flat_map(|level| [-level, *level]).collect();
+    conv(&mut graph, "image", "sides", &slopes, &both);
+    graph.node.push(node("Relu", &["sides"], "cut"));
+    let sum = |k: usize| (0..8).map(|i| if i / 2 == k { -1.0 } else { 0.0 }).collect();
+    conv(&mut graph, "cut", "heatmaps", &[0, 1, 2, 3].map(sum), &[1.0; 4]);
+    conv(&mut graph, "image", "mask", &[vec![40.0]], &[-20.0]);
+    conv(&mut graph, "image", "shades", &[vec![100.0], vec![0.0]], &[0.0, 10.0]);
+    graph.node.push(node("GlobalAveragePool", &["shades"], "shade"));
+    graph.node.push(node("Flatten", &["shade"], "view"));
+    let opset = OperatorSetIdProto { domain: String::new(), version: 17 };
+    ModelProto {
+        ir_version: 8,
+        opset_import: vec![opset],
+        graph: Some(graph),
+        ..Default::default()
+    }
+}
