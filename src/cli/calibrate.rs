@@ -1,14 +1,16 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::engine::Session;
-use crate::evaluate::{CaseRow, read_cases};
+use crate::evaluate::frames::read_frame_cases;
+use crate::evaluate::registration::{CaseRow, read_cases};
 use crate::image::{Geometry, Pixels};
 use crate::probe::Probe;
 use crate::quantise::{self, Range, Shown, Table};
-use crate::{Error, Result, io, phantom};
+use crate::{Result, io, phantom};
 
+use super::frames::Files;
 use super::{Run, Watch, check_interrupt, say};
 
 /// Learn the ranges of a model's activations from pairs of volumes or from frames, for `quantize`
@@ -48,12 +50,6 @@ fn pair(row: &CaseRow) -> Result<Shown> {
     Ok(Shown::Pair(Box::new(pair)))
 }
 
-fn frame(path: &PathBuf) -> Result<Shown> {
-    let first = io::open_frames(path)?.next().transpose()?;
-    let none = || Error::unusable(path.display().to_string(), "no frame", "give another file");
-    Ok(Shown::Frame(first.ok_or_else(none)?))
-}
-
 impl Calibrate {
     /// Of the cases in the CSV, or of phantoms.
     fn table(&self, session: &Session, bar: &mut Bar) -> Result<Table> {
@@ -61,8 +57,10 @@ impl Calibrate {
         let frames = session.package().manifest.grid.is_none();
         match (self.cases.as_deref(), self.phantoms.unwrap_or_default()) {
             (Some(path), _) if frames => {
-                let images = read_images(path)?;
-                quantise::calibrate(session, images.iter().map(frame), trials, bar)
+                let cases = read_frame_cases(path, &session.package().manifest)?;
+                let mut files = Files::default();
+                let frames = cases.iter().map(|case| Ok(Shown::Frame(files.frame(case)?)));
+                quantise::calibrate(session, frames, trials, bar)
             }
             (Some(path), _) => {
                 let rows = read_cases(path)?;
@@ -134,22 +132,4 @@ impl Drop for Bar {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }
-}
-
-/// The column `image` of a CSV; relative paths start at its folder.
-fn read_images(path: &Path) -> Result<Vec<PathBuf>> {
-    let wrong = |found: String| {
-        Error::malformed(path, "cases", "a CSV with a column image", found, "name it so")
-    };
-    let mut csv =
-        csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(io::open_regular(path)?);
-    let header = csv.headers().map_err(|e| wrong(e.to_string()))?;
-    let column = header.iter().position(|name| name == "image");
-    let column = column.ok_or_else(|| wrong(format!("{header:?}")))?;
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let image = |record: csv::Result<csv::StringRecord>| {
-        let record = record.map_err(|e| wrong(e.to_string()))?;
-        Ok(folder.join(record.get(column).unwrap_or_default()))
-    };
-    csv.records().map(image).collect()
 }

@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::display::{self, findings_overlay};
-use crate::engine::Session;
+use crate::evaluate::frames::FrameCase;
 use crate::image::Pixels;
 use crate::landmarks::{Finder, Findings};
-use crate::package::Precision;
+use crate::package::{Measurement, Precision};
 use crate::probe::{Stage, timed};
 use crate::registration::peak_rss_mib;
 use crate::{Error, Result, io};
 
 use super::output::Output;
-use super::{Run, Watch, check_interrupt, say, to_json};
+use super::{Run, Watch, check_interrupt, landmarks, say, segment, to_json};
 
 /// Options of everything that looks at frames.
 #[derive(clap::Args)]
@@ -66,16 +66,26 @@ pub(super) struct Shown<'a> {
 
 impl Shown<'_> {
     /// The picture by which a person judges the findings.
-    pub fn write_overlay(&self, output: &Output, session: &Session) -> Result<()> {
-        let wanted = &session.package().manifest.measurements;
+    pub fn write_overlay(&self, folder: &Path, wanted: &[Measurement]) -> Result<()> {
         let title = self.image.file_name().unwrap_or_default().to_string_lossy();
         let title = match self.frame {
             None => title.into_owned(),
             Some(number) => format!("{title}, frame {number}"),
         };
         let image = findings_overlay(self.pixels, self.findings, wanted, &title);
-        let path = output.path(&format!("{}_overlay.png", self.stem));
+        let path = folder.join(format!("{}_overlay.png", self.stem));
         io::write_atomically(&path, |w| display::write_png(&image, w))
+    }
+
+    /// All that `landmarks` and `segment` write of a frame, and its entry in landmarks.json.
+    pub fn keep(&self, folder: &Path, wanted: &[Measurement]) -> Result<()> {
+        let unwritable = |source| Error::Unwritable { path: folder.to_owned(), source };
+        std::fs::create_dir_all(folder).map_err(unwritable)?;
+        self.write_overlay(folder, wanted)?;
+        landmarks::write_markups(self, folder)?;
+        segment::write_masks(self, folder)?;
+        let entry = to_json(&landmarks::entry(self));
+        io::write_atomically(&folder.join("landmarks.json"), |w| writeln!(w, "{entry}"))
     }
 }
 
@@ -99,8 +109,9 @@ struct Failure {
 }
 
 impl Frames {
-    /// Shows every frame of every file to the model. `tell` writes a frame's result files and says
-    /// what its entry in the report `name` and its line for people are.
+    /// Shows every frame of every file to the model. `tell` writes a frame's result files to a
+    /// folder, knowing what the model measures, and says what its entry in the report `name` is and
+    /// its line for people.
     ///
     /// # Errors
     /// Of a single image its own. Of several, those that fail are listed in the report, and
@@ -108,18 +119,18 @@ impl Frames {
     pub fn show<T: Serialize>(
         &self,
         name: &str,
-        mut tell: impl FnMut(&Shown, &Session, &Output) -> Result<(T, String)>,
+        mut tell: impl FnMut(&Shown, &Path, &[Measurement]) -> Result<(T, String)>,
     ) -> Result<()> {
         let mut watch = Watch::new();
         let output = Output::create(&self.out)?;
         let session = self.run.session(&self.model, &mut watch)?;
         let mut finder = Finder::new(&session)?;
         let (mut images, mut failed, mut lines) = (Vec::new(), Vec::new(), Vec::new());
-        let mut stems = HashSet::new();
+        let (mut stems, folder) = (HashSet::new(), output.path(""));
         for image in &self.images {
             let stem = unused(stem(image), &mut stems);
             let told = self.each_frame(image, &stem, &mut finder, &mut watch, &mut |shown| {
-                let (entry, line) = tell(shown, &session, &output)?;
+                let (entry, line) = tell(shown, &folder, &session.package().manifest.measurements)?;
                 images.push(entry);
                 lines.push(line);
                 Ok(())
@@ -187,7 +198,7 @@ impl Frames {
 
 /// A file's name without its endings; the whole name where it has none, as of a DICOM file that is
 /// called by its UID.
-fn stem(image: &Path) -> String {
+pub(super) fn stem(image: &Path) -> String {
     const ENDINGS: [&str; 8] =
         [".igs.mha", ".igs.mhd", ".mha", ".mhd", ".png", ".jpg", ".jpeg", ".dcm"];
     let name = image.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -203,6 +214,38 @@ fn unused(stem: String, used: &mut HashSet<String>) -> String {
     let name = name.unwrap_or(stem);
     used.insert(name.clone());
     name
+}
+
+/// Frames of cases. The file that was read last stays open, so that a clip's frames in a row are decoded once.
+#[derive(Default)]
+pub(super) struct Files {
+    open: Option<(PathBuf, io::Frames)>,
+    /// The number of the open file's next frame.
+    next: usize,
+}
+
+impl Files {
+    pub fn frame(&mut self, case: &FrameCase) -> Result<Pixels> {
+        let goes_on = |(path, _): &(PathBuf, io::Frames)| *path == case.image;
+        let mut frames = match self.open.take().filter(goes_on) {
+            Some((_, frames)) if self.next <= case.frame => frames,
+            _ => {
+                self.next = 0;
+                io::open_frames(&case.image)?
+            }
+        };
+        let count = self.next + frames.len();
+        while let Some(pixels) = frames.next() {
+            let pixels = pixels?;
+            self.next += 1;
+            if self.next > case.frame {
+                self.open = Some((case.image.clone(), frames));
+                return Ok(pixels);
+            }
+        }
+        let problem = format!("frame {} of {count} (the first is 0)", case.frame);
+        Err(Error::unusable(case.image.display().to_string(), problem, "correct the CSV"))
+    }
 }
 
 #[cfg(test)]

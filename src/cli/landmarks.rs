@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::Result;
 use crate::display::measured;
 use crate::io::{self, Point};
-use crate::landmarks::{Findings, Landmark, Measured, Seen};
+use crate::landmarks::{Landmark, Measured, Seen};
 
 use super::frames::{Frames, Shown};
 
@@ -63,9 +63,9 @@ impl Place {
 
 impl Landmarks {
     pub fn run(&self) -> Result<()> {
-        self.frames.show("landmarks.json", |shown, session, output| {
-            shown.write_overlay(output, session)?;
-            write_markups(&output.path(&format!("{}.mrk.json", shown.stem)), shown.findings)?;
+        self.frames.show("landmarks.json", |shown, folder, wanted| {
+            shown.write_overlay(folder, wanted)?;
+            write_markups(shown, folder)?;
             Ok((entry(shown), line(shown)))
         })
     }
@@ -85,7 +85,8 @@ pub(super) fn entry(shown: &Shown) -> Entry {
 }
 
 /// Landmarks for 3D Slicer, in the plane z = 0; only in millimetres, which is all that it knows.
-fn write_markups(path: &Path, findings: &Findings) -> Result<()> {
+pub(super) fn write_markups(shown: &Shown, folder: &Path) -> Result<()> {
+    let findings = shown.findings;
     let Some([mm_x, mm_y]) = findings.mm_per_px else { return Ok(()) };
     let placed = findings.landmarks.iter().filter_map(|l| Some((&l.name, l.place?)));
     let points = placed.map(|(name, [x, y])| Point {
@@ -93,7 +94,8 @@ fn write_markups(path: &Path, findings: &Findings) -> Result<()> {
         position: [x * mm_x, y * mm_y, 0.0],
     });
     let points: Vec<Point> = points.collect();
-    if points.is_empty() { Ok(()) } else { io::write_points(path, &points) }
+    let path = folder.join(format!("{}.mrk.json", shown.stem));
+    if points.is_empty() { Ok(()) } else { io::write_points(&path, &points) }
 }
 
 /// What a person reads of one frame.

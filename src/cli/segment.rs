@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use ::image::codecs::png::PngEncoder;
 use ::image::{ExtendedColorType, ImageEncoder};
 use serde::Serialize;
@@ -8,7 +10,6 @@ use crate::{Result, io};
 
 use super::frames::{Frames, Shown};
 use super::landmarks::line;
-use super::output::Output;
 
 /// Find areas in frames: a mask per class and a picture per frame, report.json
 ///
@@ -35,9 +36,9 @@ struct Entry {
 
 impl Segment {
     pub fn run(&self) -> Result<()> {
-        self.frames.show("report.json", |shown, session, output| {
-            shown.write_overlay(output, session)?;
-            write_masks(shown, output)?;
+        self.frames.show("report.json", |shown, folder, wanted| {
+            shown.write_overlay(folder, wanted)?;
+            write_masks(shown, folder)?;
             let found = shown.findings;
             let entry = Entry {
                 image: shown.image.display().to_string(),
@@ -54,11 +55,11 @@ impl Segment {
 }
 
 /// One PNG per class, black where it was not found.
-pub(super) fn write_masks(shown: &Shown, output: &Output) -> Result<()> {
+pub(super) fn write_masks(shown: &Shown, folder: &Path) -> Result<()> {
     let size @ [width, height] = shown.pixels.size();
     for mask in &shown.findings.masks {
         let pixels: Vec<u8> = mask.pixels(size).data.iter().map(|inside| 255 * inside).collect();
-        let path = output.path(&format!("{}_{}.png", shown.stem, file_name(&mask.name)));
+        let path = folder.join(format!("{}_{}.png", shown.stem, file_name(&mask.name)));
         io::write_atomically(&path, |w| {
             let png = PngEncoder::new(w);
             png.write_image(&pixels, width as u32, height as u32, ExtendedColorType::L8)

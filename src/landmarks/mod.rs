@@ -77,6 +77,10 @@ impl<'a> Finder<'a> {
         Ok(Finder { session, pipeline, size: [width, height], outputs })
     }
 
+    pub fn manifest(&self) -> &'a Manifest {
+        &self.session.package().manifest
+    }
+
     /// Looks at one frame. `name` is what an error calls it; `mm_per_px` is the size of its pixels
     /// along x and y, where known.
     ///
@@ -122,13 +126,12 @@ impl<'a> Finder<'a> {
 
     /// Every head with its output.
     fn heads(&self) -> impl Iterator<Item = (&'a Head, &[f32])> {
-        let graphs = &self.session.package().manifest.graphs;
+        let graphs = &self.manifest().graphs;
         let outputs = graphs.iter().zip(&self.outputs);
         outputs.flat_map(|(graph, outputs)| graph.heads.iter().zip(outputs.iter().map(|o| &o[..])))
     }
 
     fn decode(&self, transform: &FrameTransform, mm_per_px: Option<[f64; 2]>) -> Findings {
-        let manifest = &self.session.package().manifest;
         let (mut landmarks, mut masks, mut view) = (Vec::new(), Vec::new(), None);
         for (head, output) in self.heads() {
             match head.kind {
@@ -149,7 +152,7 @@ impl<'a> Finder<'a> {
             measurements: Vec::new(),
             warnings: Vec::new(),
         };
-        found.gate(manifest);
+        found.gate(self.manifest());
         found
     }
 

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::{Evaluate, Reports, bytes, each, number};
 use crate::engine::Session;
@@ -6,12 +6,11 @@ use crate::evaluate::frames::{
     FrameCase, Outcome, Rules, Scores, Summary, page, read_frame_cases, score, summarise,
     write_per_case,
 };
-use crate::image::Pixels;
-use crate::io::{self, Frames};
 use crate::landmarks::Finder;
 use crate::probe::{Stage, timed};
 use crate::{Error, Result};
 
+use crate::cli::frames::{Files, Shown, stem};
 use crate::cli::output::Output;
 use crate::cli::{Watch, to_json};
 
@@ -24,7 +23,6 @@ impl Evaluate {
         self.refuse("--init", registration.init.is_some(), session)?;
         self.refuse("--affine-only", registration.affine_only, session)?;
         self.refuse("--cascades", registration.cascades.is_some(), session)?;
-        self.refuse("--keep", self.keep, session)?;
         let failure = self.failure.unwrap_or(FAILURE);
         if !(failure > 0.0 && failure <= 100.0) {
             return Err(Error::Option {
@@ -39,7 +37,11 @@ impl Evaluate {
         let mut finder = Finder::new(session)?;
         let output = Output::create(&self.out)?;
         let mut files = Files::default();
-        let results = each(cases, |_, case| one(case, &rules, &mut finder, &mut files))?;
+        let results = each(cases, |number, case| {
+            let folder = output.path(&format!("{:03}_{}", number + 1, stem(&case.image)));
+            let keep = self.keep.then_some(&*folder);
+            one(case, &rules, &mut finder, &mut files, keep)
+        })?;
         let outcome = |(case, result)| Outcome { case, result };
         let outcomes: Vec<Outcome> = results.into_iter().map(outcome).collect();
         let summary = summarise(session, &outcomes, failure / 100.0);
@@ -74,48 +76,32 @@ fn in_words(s: &Summary) -> String {
     words.join(", ")
 }
 
-/// Shows one frame to the model and compares what it finds with the truth.
-fn one(case: &FrameCase, rules: &Rules, finder: &mut Finder, files: &mut Files) -> Result<Scores> {
+/// Shows one frame to the model and compares what it finds with the truth. The files of
+/// `landmarks` and `segment` go to the folder `keep`.
+fn one(
+    case: &FrameCase,
+    rules: &Rules,
+    finder: &mut Finder,
+    files: &mut Files,
+    keep: Option<&Path>,
+) -> Result<Scores> {
     let mut watch = Watch::new();
     let name = case.image.display().to_string();
     let pixels = timed(&mut watch, Stage::Read, || files.frame(case))?;
     let mm_per_px = case.mm_per_px.or(pixels.spacing());
     let findings = finder.find(&pixels, mm_per_px, &name, &mut watch)?;
     let stages_ms = watch.times.in_ms(&Stage::OF_FRAMES, watch.start.elapsed());
-    // The result files of `--keep` would be written here, from `pixels` and `findings`.
+    if let Some(folder) = keep {
+        let shown = Shown {
+            image: &case.image,
+            frame: (case.frame > 0).then_some(case.frame),
+            stem: &stem(&case.image),
+            pixels: &pixels,
+            findings: &findings,
+        };
+        shown.keep(folder, &finder.manifest().measurements)?;
+    }
     let expected = case.truth.as_ref().map(|truth| rules.expected(truth, mm_per_px, &name));
     let scores = score(&findings, expected.transpose()?.as_ref(), pixels.size())?;
     Ok(Scores { stages_ms, ..scores })
-}
-
-/// The file that was read last stays open, so that a clip's frames in a row are decoded once.
-#[derive(Default)]
-struct Files {
-    open: Option<(PathBuf, Frames)>,
-    /// The number of the open file's next frame.
-    next: usize,
-}
-
-impl Files {
-    fn frame(&mut self, case: &FrameCase) -> Result<Pixels> {
-        let goes_on = |(path, _): &(PathBuf, Frames)| *path == case.image;
-        let mut frames = match self.open.take().filter(goes_on) {
-            Some((_, frames)) if self.next <= case.frame => frames,
-            _ => {
-                self.next = 0;
-                io::open_frames(&case.image)?
-            }
-        };
-        let count = self.next + frames.len();
-        while let Some(pixels) = frames.next() {
-            let pixels = pixels?;
-            self.next += 1;
-            if self.next > case.frame {
-                self.open = Some((case.image.clone(), frames));
-                return Ok(pixels);
-            }
-        }
-        let problem = format!("frame {} of {count} (the first is 0)", case.frame);
-        Err(Error::unusable(case.image.display().to_string(), problem, "correct the CSV"))
-    }
 }
