@@ -2,17 +2,22 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::image::Geometry;
+use crate::image::{Frame, Geometry, Pixels};
+use crate::io::ScalarType;
 use crate::preprocess::Orientation;
 use crate::{Result, io};
 
 use super::{say, to_json};
 
-/// Show how an image file is understood: size, place, type and range
+/// Show how an image is understood: of a volume size, place, type and range, of frames size,
+/// number, pixel size and type
 #[derive(clap::Args)]
 pub(super) struct Info {
-    /// Image file
+    /// Image file, or a folder with a DICOM series
     file: PathBuf,
+    /// As frames, where it could be a volume, too
+    #[arg(long)]
+    frames: bool,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -33,8 +38,82 @@ struct Facts {
     max: f32,
 }
 
+#[derive(Serialize)]
+struct FrameFacts {
+    file: String,
+    size: [usize; 2],
+    frames: usize,
+    /// Along a row and down a column; null where it is not known.
+    spacing_mm: Option<[f64; 2]>,
+    scalar_type: &'static str,
+    colour: &'static str,
+}
+
+impl FrameFacts {
+    fn new<T>(
+        file: String,
+        frames: usize,
+        frame: &Frame<T>,
+        scalar: ScalarType,
+        colour: &'static str,
+    ) -> Self {
+        let Frame { width, height, spacing, .. } = frame;
+        let (size, scalar_type) = ([*width, *height], scalar.name());
+        FrameFacts { file, size, frames, spacing_mm: *spacing, scalar_type, colour }
+    }
+}
+
 impl Info {
     pub fn run(&self) -> Result<()> {
+        match self.frames || !self.is_volume() {
+            true => self.frames(),
+            false => self.volume(),
+        }
+    }
+
+    /// By the name; a MetaImage is a volume unless only frames fit it, as a 2-D image, or its name
+    /// is that of a sequence of PLUS.
+    fn is_volume(&self) -> bool {
+        let name = self.file.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        let ends = |endings: &[&str]| endings.iter().any(|e| name.ends_with(e));
+        if self.file.is_dir() || ends(&[".nii", ".nii.gz", ".nrrd", ".nhdr"]) {
+            return true;
+        }
+        ends(&[".mha", ".mhd"])
+            && !ends(&[".igs.mha", ".igs.mhd"])
+            && (io::read_geometry(&self.file).is_ok() || io::open_frames(&self.file).is_err())
+    }
+
+    fn frames(&self) -> Result<()> {
+        let mut frames = io::open_frames(&self.file)?;
+        let count = frames.len();
+        let first = frames.next().expect("files have at least one frame")?;
+        let file = self.file.display().to_string();
+        let facts = match &first {
+            Pixels::Gray8(f) => FrameFacts::new(file, count, f, ScalarType::U8, "gray"),
+            Pixels::Gray16(f) => FrameFacts::new(file, count, f, ScalarType::U16, "gray"),
+            Pixels::Float(f) => FrameFacts::new(file, count, f, ScalarType::F32, "gray"),
+            Pixels::Rgb8(f) => FrameFacts::new(file, count, f, ScalarType::U8, "rgb"),
+            Pixels::Rgb16(f) => FrameFacts::new(file, count, f, ScalarType::U16, "rgb"),
+            Pixels::Rgba8(f) => FrameFacts::new(file, count, f, ScalarType::U8, "rgba"),
+            Pixels::Rgba16(f) => FrameFacts::new(file, count, f, ScalarType::U16, "rgba"),
+        };
+        if self.json {
+            return say(&to_json(&facts));
+        }
+        let FrameFacts { file, size: [width, height], spacing_mm, scalar_type, colour, .. } = facts;
+        let spacing = match spacing_mm {
+            Some([x, y]) => format!("pixels of {x:.4}×{y:.4} mm"),
+            None => "no pixel size: nothing on it can be measured in mm".into(),
+        };
+        let plural = if count == 1 { "" } else { "s" };
+        say(&format!(
+            "{file}\n  {count} frame{plural} of {width}×{height} pixels\n  {scalar_type}, \
+             {colour}\n  {spacing}"
+        ))
+    }
+
+    fn volume(&self) -> Result<()> {
         let volume = io::read_volume(&self.file)?;
         let (_, scalar) = io::read_geometry(&self.file)?;
         let (min, max) = volume.range();

@@ -8,8 +8,8 @@ use std::str::FromStr;
 use nalgebra::{Matrix3, Vector3};
 
 use super::{
-    Format, LARGEST, Opened, ScalarType, check_writable, format_of, metaimage, nifti, open, usable,
-    voxel,
+    Format, LARGEST, Opened, ScalarType, check_writable, format_of, metaimage, nifti, not_written,
+    open, usable, voxel,
 };
 use crate::image::{Field, Geometry};
 use crate::{Error, Result};
@@ -86,7 +86,7 @@ pub fn field_file_name(convention: FieldConvention, stem: &str) -> String {
 fn format_for(path: &Path, convention: FieldConvention) -> Result<Format> {
     let format = format_of(path)?;
     let fits = match convention {
-        FieldConvention::Itk => true,
+        FieldConvention::Itk => format != Format::Nrrd,
         FieldConvention::MetaImage => format == Format::MetaImage,
         FieldConvention::VoxelMorph | FieldConvention::Learn2Reg => format == Format::Nifti,
     };
@@ -95,6 +95,7 @@ fn format_for(path: &Path, convention: FieldConvention) -> Result<Format> {
     }
     let expected = match convention {
         FieldConvention::MetaImage => "an ending .mha or .mhd",
+        FieldConvention::Itk => "an ending .nii, .nii.gz, .mha or .mhd",
         _ => "an ending .nii or .nii.gz",
     };
     let what = format!("name of a field of convention {convention}");
@@ -113,6 +114,7 @@ pub fn write_field(path: &Path, field: &Field, convention: FieldConvention) -> R
     let geometry = &field.geometry;
     let component = |c: usize| field.data.iter().map(move |v| f64::from(v[c]));
     match format {
+        Format::Nrrd => Err(not_written(path)),
         Format::MetaImage => {
             let values = field.data.iter().flatten().map(|v| f64::from(*v));
             metaimage::write(path, geometry, 3, ScalarType::F32, values)
@@ -186,7 +188,7 @@ fn check_layout(
     convention: FieldConvention,
 ) -> Result<()> {
     let frames: &[usize] = match format {
-        Format::MetaImage => &[],
+        Format::MetaImage | Format::Nrrd => &[],
         Format::Nifti if convention.in_voxels() => &[3],
         Format::Nifti => &[1, 3],
     };

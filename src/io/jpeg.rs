@@ -20,6 +20,15 @@ pub(super) enum Samples {
     U16(Vec<u16>),
 }
 
+impl Samples {
+    pub fn words(self) -> Vec<u16> {
+        match self {
+            Samples::U8(samples) => samples.into_iter().map(u16::from).collect(),
+            Samples::U16(samples) => samples,
+        }
+    }
+}
+
 pub(super) struct Decoded {
     /// Width and height.
     pub size: [usize; 2],
@@ -56,9 +65,10 @@ pub(super) fn decode(bytes: &[u8], colours: Colours) -> Result<Decoded, String> 
         PixelFormat::CMYK32 => return Err("CMYK".into()),
     };
     match colours {
-        Colours::AsMarked => {}
         Colours::YCbCr if channels == 3 => decoder.set_color_transform(ColorTransform::YCbCr),
-        Colours::YCbCr | Colours::Stored => decoder.set_color_transform(ColorTransform::None),
+        // Not `None`, which leaves the channels of a row one after the other.
+        Colours::Stored if channels == 3 => decoder.set_color_transform(ColorTransform::RGB),
+        _ => {}
     }
     let decoded = decoder.decode().map_err(complete)?;
     let samples = match info.pixel_format {

@@ -2,11 +2,13 @@
 //! the file can hold; everything that is written appears whole or not at all.
 
 mod atomic;
+mod dicom;
 mod field;
 mod frames;
 mod jpeg;
 mod metaimage;
 mod nifti;
+mod nrrd;
 mod points;
 mod scalar;
 mod source;
@@ -34,11 +36,10 @@ fn usable(value: f32) -> bool {
     value.abs() <= LARGEST
 }
 
-/// An image file whose header was read and found sound; `source` stands at its first sample.
+/// An image whose header was read and found sound.
 struct Opened {
     geometry: Geometry,
     scalar: ScalarType,
-    big_endian: bool,
     /// Stored value → value: (slope, intercept).
     scaling: Option<(f64, f64)>,
     /// Lengths of the axes after z, without 1s at the end.
@@ -47,13 +48,22 @@ struct Opened {
     channels: usize,
     /// NIfTI's `intent_code`; 0 in other formats.
     intent: i16,
-    source: Source,
+    data: Data,
+}
+
+/// Where an image's samples come from.
+enum Data {
+    /// It stands at the first sample.
+    Stream { source: Source, scalar: ScalarType, big_endian: bool },
+    /// A file per slice, in the order of z; their samples are scaled already.
+    Slices(Vec<dicom::Slice>),
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Format {
     Nifti,
     MetaImage,
+    Nrrd,
 }
 
 fn format_of(path: &Path) -> Result<Format> {
@@ -63,11 +73,13 @@ fn format_of(path: &Path) -> Result<Format> {
         Ok(Format::Nifti)
     } else if ends(&[".mha", ".mhd"]) {
         Ok(Format::MetaImage)
+    } else if ends(&[".nrrd", ".nhdr"]) {
+        Ok(Format::Nrrd)
     } else {
         Err(Error::malformed(
             path,
             "name of an image",
-            "an ending .nii, .nii.gz, .mha or .mhd",
+            "an ending .nii, .nii.gz, .mha, .mhd, .nrrd or .nhdr, or a folder with a DICOM series",
             format!("{name:?}"),
             "convert the image, or rename it if it is one of these",
         ))
@@ -75,9 +87,13 @@ fn format_of(path: &Path) -> Result<Format> {
 }
 
 fn open(path: &Path) -> Result<Opened> {
+    if path.is_dir() {
+        return dicom::open_series(path);
+    }
     match format_of(path)? {
         Format::Nifti => nifti::open(path),
         Format::MetaImage => metaimage::open(path),
+        Format::Nrrd => nrrd::open(path),
     }
 }
 
@@ -99,12 +115,13 @@ fn open_scalar(path: &Path) -> Result<Opened> {
 impl Opened {
     /// Passes all `count` samples, scaled, to `sink`.
     fn samples(&mut self, count: usize, mut sink: impl FnMut(f64)) -> Result<()> {
-        match self.scaling {
-            None => self.source.samples(self.scalar, self.big_endian, count, sink),
-            Some((slope, intercept)) => {
-                self.source
-                    .samples(self.scalar, self.big_endian, count, |v| sink(v * slope + intercept))
+        let (slope, intercept) = self.scaling.unwrap_or((1.0, 0.0));
+        let scale = |v: f64| if self.scaling.is_some() { v * slope + intercept } else { v };
+        match &mut self.data {
+            Data::Stream { source, scalar, big_endian } => {
+                source.samples(*scalar, *big_endian, count, |v| sink(scale(v)))
             }
+            Data::Slices(slices) => slices.iter().try_for_each(|slice| slice.samples(&mut sink)),
         }
     }
 }
@@ -133,7 +150,8 @@ pub fn read_geometry(path: &Path) -> Result<(Geometry, ScalarType)> {
 /// Reads a 3-D image as f32, with the file's scaling applied.
 ///
 /// The ending chooses the format: `.nii`, `.nii.gz` (gzip is told by its first bytes, not by the
-/// name), `.mha`, `.mhd`. Axes of length 1 after the third are accepted.
+/// name), `.mha`, `.mhd`, `.nrrd`, `.nhdr`; a folder is read as a DICOM CT or MR series. Axes of
+/// length 1 after the third are accepted.
 ///
 /// # Errors
 /// An unreadable, truncated or malformed file, one that promises more than it can hold or more
@@ -233,7 +251,15 @@ fn write_scalar<T: Copy + Into<f64>>(
     match format {
         Format::Nifti => nifti::write(path, &volume.geometry, &[], 0, scalar, values),
         Format::MetaImage => metaimage::write(path, &volume.geometry, 1, scalar, values),
+        Format::Nrrd => Err(not_written(path)),
     }
+}
+
+/// NRRD is read for what others wrote; one more format to write helps nobody.
+fn not_written(path: &Path) -> Error {
+    let found = "an ending of NRRD, which is only read";
+    let expected = "an ending .nii, .nii.gz, .mha or .mhd";
+    Error::malformed(path, "name of a result", expected, found, "choose one of these")
 }
 
 /// Refuses a volume that would make a file nobody can read.

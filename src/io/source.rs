@@ -2,9 +2,9 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
-use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
+use flate2::bufread::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
 use super::ScalarType;
 use crate::{Error, Result};
@@ -31,6 +31,8 @@ pub(super) enum Packing {
     PlainOrGzip,
     /// A deflate stream with a zlib or gzip header.
     Deflate,
+    /// A deflate stream without a header.
+    BareDeflate,
 }
 
 /// A file's bytes, unpacked, and how many there can be at most.
@@ -94,6 +96,38 @@ pub(super) fn read_text(path: &Path, limit: u64) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// Longest name of a data file in a header, in bytes.
+const LONGEST_NAME: usize = 1024;
+
+/// The file beside `header` that it names as that of its samples; it must lie in the header's own
+/// folder, so that a header from elsewhere cannot make us read any other file. `wrong` makes the
+/// error out of what was found.
+pub(super) fn data_file(
+    header: &Path,
+    name: &str,
+    wrong: impl Fn(String) -> Error,
+) -> Result<PathBuf> {
+    let relative = Path::new(name);
+    let plain = |c: Component| matches!(c, Component::Normal(_) | Component::CurDir);
+    // Messages show the path of a missing file as it is, so it must be fit to be shown.
+    let shown = name.len() <= LONGEST_NAME && !name.contains(char::is_control);
+    if name.is_empty() || !shown || !relative.components().all(plain) {
+        return Err(wrong(quoted(name)));
+    }
+    let folder = match header.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let target = folder.join(relative);
+    let resolved = |path: &Path| {
+        path.canonicalize().map_err(|source| Error::Unreadable { path: path.to_owned(), source })
+    };
+    if !resolved(&target)?.starts_with(resolved(folder)?) {
+        return Err(wrong(format!("{} (a link that leads out of it)", quoted(name))));
+    }
+    Ok(target)
+}
+
 impl Source {
     /// `path` from its first byte.
     pub fn open(path: &Path) -> Result<Source> {
@@ -111,13 +145,15 @@ impl Source {
         let start = file
             .fill_buf()
             .map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
-        let gzip = packing != Packing::Plain && start.starts_with(&[0x1f, 0x8b]);
+        let may_be_gzip = matches!(packing, Packing::PlainOrGzip | Packing::Deflate);
+        let gzip = may_be_gzip && start.starts_with(&[0x1f, 0x8b]);
         let reader: Box<dyn Read + Send> = match packing {
             _ if gzip => Box::new(MultiGzDecoder::new(file)),
             Packing::Deflate => Box::new(ZlibDecoder::new(file)),
+            Packing::BareDeflate => Box::new(DeflateDecoder::new(file)),
             Packing::Plain | Packing::PlainOrGzip => Box::new(file),
         };
-        let packed = gzip || packing == Packing::Deflate;
+        let packed = gzip || matches!(packing, Packing::Deflate | Packing::BareDeflate);
         let left = match packed {
             true => most_unpacked(left),
             false => left,
@@ -173,16 +209,29 @@ impl Source {
     pub fn admit(&self, size: [usize; 3], bytes_per_voxel: usize, skipped: u64) -> Result<()> {
         let product = size.iter().fold(1u64, |n, s| n.saturating_mul(*s as u64));
         let promised = product.saturating_mul(bytes_per_voxel as u64);
-        let too_large = |limit| Err(Error::TooLarge { path: self.path.clone(), promised, limit });
-        let there = self.left.saturating_sub(skipped);
         if product > MAX_VOXELS {
-            too_large(MAX_VOXELS.saturating_mul(bytes_per_voxel as u64))
-        } else if promised > there && self.packed {
-            too_large(there)
-        } else if promised > there {
-            Err(Error::Truncated { path: self.path.clone(), expected: promised, found: there })
-        } else {
-            Ok(())
+            let limit = MAX_VOXELS.saturating_mul(bytes_per_voxel as u64);
+            return Err(Error::TooLarge { path: self.path.clone(), promised, limit });
+        }
+        self.holds(promised, skipped)
+    }
+
+    /// Refuses `promised` bytes, `skipped` bytes from here, where the file cannot hold them.
+    pub fn holds(&self, promised: u64, skipped: u64) -> Result<()> {
+        let path = self.path.clone();
+        match self.left.saturating_sub(skipped) {
+            there if promised <= there => Ok(()),
+            limit if self.packed => Err(Error::TooLarge { path, promised, limit }),
+            found => Err(Error::Truncated { path, expected: promised, found }),
+        }
+    }
+
+    /// Fills `buffer`, or says how much of it was missing.
+    pub fn fill(&mut self, buffer: &mut [u8]) -> Result<()> {
+        let (expected, found) = (buffer.len() as u64, self.read(buffer)? as u64);
+        match found < expected {
+            true => Err(Error::Truncated { path: self.path.clone(), expected, found }),
+            false => Ok(()),
         }
     }
 
@@ -210,7 +259,8 @@ impl Source {
         self.check_sum()
     }
 
-    fn check_sum(&mut self) -> Result<()> {
+    /// Where everything promised was read: reads on, so that a packed stream checks its sum.
+    pub fn check_sum(&mut self) -> Result<()> {
         if !self.packed {
             return Ok(());
         }

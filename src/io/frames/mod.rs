@@ -3,8 +3,12 @@
 //! | format | pixel size |
 //! |---|---|
 //! | PNG, JPEG | none: their densities are about paper, not tissue |
+//! | MetaImage | `ElementSpacing`, unless it is 1 1, which a writer puts that knows none |
+//! | DICOM | the ultrasound regions' calibration, else `PixelSpacing` |
 
+mod dicom;
 mod jpeg;
+mod metaimage;
 mod png;
 mod turn;
 
@@ -12,6 +16,7 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
+use super::dicom::is_dicom;
 use super::source::open_file;
 use crate::image::{Frame, Pixels};
 use crate::{Error, Result};
@@ -60,6 +65,8 @@ impl ExactSizeIterator for Frames {}
 enum Format {
     Png,
     Jpeg,
+    MetaImage,
+    Dicom,
 }
 
 /// The format by the name's ending or, where that says nothing, by the first bytes.
@@ -68,6 +75,8 @@ fn format_of(path: &Path, start: &[u8]) -> Result<Format> {
     match ending.as_str() {
         "png" => return Ok(Format::Png),
         "jpg" | "jpeg" => return Ok(Format::Jpeg),
+        "mha" | "mhd" => return Ok(Format::MetaImage),
+        "dcm" => return Ok(Format::Dicom),
         _ => {}
     }
     if start.starts_with(b"\x89PNG\r\n\x1a\n") {
@@ -76,10 +85,13 @@ fn format_of(path: &Path, start: &[u8]) -> Result<Format> {
     if start.starts_with(&[0xff, 0xd8, 0xff]) {
         return Ok(Format::Jpeg);
     }
+    if is_dicom(start) {
+        return Ok(Format::Dicom);
+    }
     Err(Error::malformed(
         path,
         "format of the frames",
-        "PNG or JPEG",
+        "PNG, JPEG, MetaImage (.mha, .mhd) or DICOM",
         "another file",
         "convert it, or rename it if it is one of these",
     ))
@@ -87,8 +99,8 @@ fn format_of(path: &Path, start: &[u8]) -> Result<Format> {
 
 /// Opens a picture, a sequence or a clip and checks its header; the frames come from the iterator.
 ///
-/// The ending chooses the format (`.png`, `.jpg`, `.jpeg`); a file with another name is told by
-/// its first bytes. A frame's [`spacing`](Frame::spacing) is there only where the file states a
+/// The ending chooses the format: `.png`, `.jpg`, `.jpeg`, `.mha`, `.mhd`, `.dcm`; a PNG, JPEG or
+/// DICOM file with another name is told by its first bytes. A frame's [`spacing`](Frame::spacing) is there only where the file states a
 /// pixel size that can be trusted.
 ///
 /// # Errors
@@ -104,6 +116,8 @@ pub fn open_frames(path: &Path) -> Result<Frames> {
     let (left, reader) = match format_of(path, &start)? {
         Format::Png => (1, png::open(opened)?),
         Format::Jpeg => (1, jpeg::open(opened)?),
+        Format::MetaImage => metaimage::open(opened)?,
+        Format::Dicom => dicom::open(opened)?,
     };
     Ok(Frames { path: path.to_owned(), left, reader })
 }
@@ -137,11 +151,32 @@ fn admit(path: &Path, size: [usize; 2], per_pixel: usize, bytes: u64) -> Result<
     }
 }
 
+/// A pixel size in mm that can be one: from a micrometre to five centimetres.
+pub(super) fn plausible(spacing: [f64; 2]) -> Option<[f64; 2]> {
+    spacing.iter().all(|mm| (1e-3..=50.0).contains(mm)).then_some(spacing)
+}
+
+pub(super) fn set_spacing(pixels: &mut Pixels, spacing: Option<[f64; 2]>) {
+    *match pixels {
+        Pixels::Gray8(frame) => &mut frame.spacing,
+        Pixels::Gray16(frame) => &mut frame.spacing,
+        Pixels::Rgb8(frame) => &mut frame.spacing,
+        Pixels::Rgb16(frame) => &mut frame.spacing,
+        Pixels::Rgba8(frame) => &mut frame.spacing,
+        Pixels::Rgba16(frame) => &mut frame.spacing,
+        Pixels::Float(frame) => &mut frame.spacing,
+    } = spacing;
+}
+
 /// Pixels of samples that lie side by side: 1 channel gray, 2 gray and opacity, 3 RGB, 4 RGBA.
 /// Opacity that is complete everywhere says nothing about a gray picture and is dropped.
 macro_rules! interleaved {
     ($name:ident, $sample:ty, $gray:ident, $rgb:ident, $rgba:ident) => {
-        fn $name([width, height]: [usize; 2], channels: usize, data: Vec<$sample>) -> Pixels {
+        pub(super) fn $name(
+            [width, height]: [usize; 2],
+            channels: usize,
+            data: Vec<$sample>,
+        ) -> Pixels {
             match channels {
                 1 => Pixels::$gray(Frame::new(width, height, data)),
                 2 => {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use flate2::Compression;
@@ -13,16 +13,13 @@ use flate2::write::ZlibEncoder;
 use nalgebra::{Matrix3, Vector3};
 
 use super::scalar::write_samples;
-use super::source::{Packing, Source, open_file, quoted};
-use super::{Opened, Pending, ScalarType, write_atomically};
+use super::source::{Packing, Source, data_file, open_file, quoted};
+use super::{Data, Opened, Pending, ScalarType, write_atomically};
 use crate::image::Geometry;
 use crate::{Error, Result};
 
 /// Sequences carry fields for every frame, so headers can be long; longer than this is no header.
 const MAX_HEADER: u64 = 1 << 22;
-
-/// Bytes of the longest name of a data file.
-const LONGEST_NAME: usize = 1024;
 
 /// Names of the types that are handled. MetaIO's LONG has 4 bytes everywhere.
 const TYPES: [(&str, ScalarType); 12] = [
@@ -109,11 +106,15 @@ impl<'a> Header<'a> {
         Ok(self.numbers(&[key], 1)?.map_or(default, |n| n[0]))
     }
 
+    fn big_endian(&self) -> bool {
+        self.flag(&["BinaryDataByteOrderMSB", "ElementByteOrderMSB"])
+    }
+
     /// Lengths of all axes, x first.
     fn dims(&self) -> Result<Vec<usize>> {
         let axes: usize = self.number("NDims", 0)?;
-        if !(3..=7).contains(&axes) {
-            return Err(self.wrong("NDims", "3 (a 3-D image)", axes));
+        if !(2..=7).contains(&axes) {
+            return Err(self.wrong("NDims", "2 or 3", axes));
         }
         let dims: Vec<i64> = self
             .numbers(&["DimSize"], axes)?
@@ -135,13 +136,15 @@ impl<'a> Header<'a> {
         })
     }
 
+    fn spacing(&self, axes: usize) -> Result<Vec<f64>> {
+        let spacing = self.numbers(&["ElementSpacing"], axes)?;
+        Ok(spacing.or(self.numbers(&["ElementSize"], axes)?).unwrap_or(vec![1.0; axes]))
+    }
+
     /// `TransformMatrix` lists one axis after the other: the columns of the direction.
     fn geometry(&self, dims: &[usize]) -> Result<Geometry> {
         let n = dims.len();
-        let spacing = self
-            .numbers(&["ElementSpacing"], n)?
-            .or(self.numbers(&["ElementSize"], n)?)
-            .unwrap_or(vec![1.0; n]);
+        let spacing = self.spacing(n)?;
         let origin = self.numbers(&["Offset", "Position", "Origin"], n)?.unwrap_or(vec![0.0; n]);
         let matrix: Option<Vec<f64>> =
             self.numbers(&["TransformMatrix", "Rotation", "Orientation"], n * n)?;
@@ -181,8 +184,7 @@ impl<'a> Header<'a> {
         Ok(())
     }
 
-    /// The file that holds the samples; it must lie in the header's own folder, so that a header
-    /// from elsewhere cannot make us read any other file.
+    /// The file that holds the samples.
     fn data_path(&self) -> Result<PathBuf> {
         let name = self.required("ElementDataFile")?;
         let wrong = |found| {
@@ -192,26 +194,30 @@ impl<'a> Header<'a> {
             let found = quoted(name);
             return Err(wrong(format!("{found} (lists and patterns of files are not supported)")));
         }
-        let relative = Path::new(name);
-        let plain = |c: Component| matches!(c, Component::Normal(_) | Component::CurDir);
-        // Messages show the path of a missing file as it is, so it must be fit to be shown.
-        let shown = name.len() <= LONGEST_NAME && !name.contains(char::is_control);
-        if name.is_empty() || !shown || !relative.components().all(plain) {
-            return Err(wrong(quoted(name)));
+        data_file(self.path, name, wrong)
+    }
+
+    /// Stands at the first of `promised` bytes of samples: in `file`, which stands behind the
+    /// header, or in the file beside it.
+    fn source(&self, mut file: BufReader<File>, mut length: u64, promised: u64) -> Result<Source> {
+        let mut path = self.path.to_owned();
+        if !self.required("ElementDataFile")?.eq_ignore_ascii_case("LOCAL") {
+            path = self.data_path()?;
+            (file, length) = open_file(&path)?;
         }
-        let folder = match self.path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
+        let unreadable = |source| Error::Unreadable { path: path.clone(), source };
+        let packed = self.flag(&["CompressedData"]);
+        let start = match self.number("HeaderSize", 0i64)? {
+            0 => file.stream_position().map_err(unreadable)?,
+            -1 if !packed => length.saturating_sub(promised),
+            skip @ 1.. => skip as u64,
+            other => {
+                return Err(self.wrong("HeaderSize", "a size, or -1 if not compressed", other));
+            }
         };
-        let target = folder.join(relative);
-        let resolved = |path: &Path| {
-            path.canonicalize()
-                .map_err(|source| Error::Unreadable { path: path.to_owned(), source })
-        };
-        if !resolved(&target)?.starts_with(resolved(folder)?) {
-            return Err(wrong(format!("{} (a link that leads out of it)", quoted(name))));
-        }
-        Ok(target)
+        file.seek(SeekFrom::Start(start)).map_err(unreadable)?;
+        let packing = if packed { Packing::Deflate } else { Packing::Plain };
+        Source::new(&path, file, length.saturating_sub(start), packing)
     }
 }
 
@@ -223,10 +229,13 @@ fn is_pattern(name: &str) -> bool {
 
 /// Reads the header, checks it, and stands at the first sample.
 pub(super) fn open(path: &Path) -> Result<Opened> {
-    let (mut file, mut length) = open_file(path)?;
+    let (mut file, length) = open_file(path)?;
     let header = Header::read(path, &mut file)?;
     header.check_encoding()?;
     let dims = header.dims()?;
+    if dims.len() < 3 {
+        return Err(header.wrong("NDims", "3 (a 3-D image)", dims.len()));
+    }
     let scalar = header.scalar()?;
     let geometry = header.geometry(&dims)?;
     let channels: usize = header.number("ElementNumberOfChannels", 1)?;
@@ -236,35 +245,57 @@ pub(super) fn open(path: &Path) -> Result<Opened> {
     }
     let per_voxel =
         frames.iter().chain([&channels]).fold(scalar.bytes(), |n, f| n.saturating_mul(*f));
-
-    let mut data_path = path.to_owned();
-    if !header.required("ElementDataFile")?.eq_ignore_ascii_case("LOCAL") {
-        data_path = header.data_path()?;
-        (file, length) = open_file(&data_path)?;
-    }
-    let unreadable = |source| Error::Unreadable { path: data_path.clone(), source };
-    let packed = header.flag(&["CompressedData"]);
-    let start = match header.number("HeaderSize", 0i64)? {
-        0 => file.stream_position().map_err(unreadable)?,
-        -1 if !packed => {
-            let promised = geometry.size.iter().fold(per_voxel, |n, s| n.saturating_mul(*s));
-            length.saturating_sub(promised as u64)
-        }
-        skip @ 1.. => skip as u64,
-        other => return Err(header.wrong("HeaderSize", "a size, or -1 if not compressed", other)),
-    };
-    file.seek(SeekFrom::Start(start)).map_err(unreadable)?;
-    let packing = if packed { Packing::Deflate } else { Packing::Plain };
-    let source = Source::new(&data_path, file, length.saturating_sub(start), packing)?;
+    let promised = geometry.size.iter().fold(per_voxel, |n, s| n.saturating_mul(*s));
+    let source = header.source(file, length, promised as u64)?;
     source.admit(geometry.size, per_voxel, 0)?;
-    Ok(Opened {
-        geometry,
-        scalar,
-        big_endian: header.flag(&["BinaryDataByteOrderMSB", "ElementByteOrderMSB"]),
-        scaling: None,
+    let big_endian = header.big_endian();
+    let data = Data::Stream { source, scalar, big_endian };
+    Ok(Opened { geometry, scalar, scaling: None, frames, channels, intent: 0, data })
+}
+
+/// A 2-D image or a sequence of them, as PLUS writes it: the third axis (or, where that has length
+/// 1, the fourth) counts frames. `source` stands at the first.
+pub(super) struct Sequence {
+    pub size: [usize; 2],
+    pub frames: usize,
+    pub channels: usize,
+    pub scalar: ScalarType,
+    pub big_endian: bool,
+    /// `ElementSpacing` of x and y.
+    pub spacing: [f64; 2],
+    /// PLUS's `UltrasoundImageOrientation`.
+    pub orientation: Option<String>,
+    pub source: Source,
+}
+
+/// [`open`] for frames. Only one frame's size is left to the caller to bound.
+pub(super) fn open_sequence(path: &Path) -> Result<Sequence> {
+    let (mut file, length) = open_file(path)?;
+    let header = Header::read(path, &mut file)?;
+    header.check_encoding()?;
+    let dims = header.dims()?;
+    let frames = match &dims[2..] {
+        [] => 1,
+        [frames] | [1, frames] | [frames, 1] => *frames,
+        more => {
+            let found = format!("further axes of {more:?}");
+            return Err(header.wrong("DimSize", "width, height and a number of frames", found));
+        }
+    };
+    let scalar = header.scalar()?;
+    let channels: usize = header.number("ElementNumberOfChannels", 1)?;
+    let spacing: Vec<f64> = header.spacing(dims.len())?;
+    let bytes = dims.iter().chain([&channels]).fold(scalar.bytes(), |n, d| n.saturating_mul(*d));
+    let source = header.source(file, length, bytes as u64)?;
+    source.holds(bytes as u64, 0)?;
+    Ok(Sequence {
+        size: [dims[0], dims[1]],
         frames,
         channels,
-        intent: 0,
+        scalar,
+        big_endian: header.big_endian(),
+        spacing: [spacing[0], spacing[1]],
+        orientation: header.get(&["UltrasoundImageOrientation"]).map(|(_, v)| v.to_owned()),
         source,
     })
 }

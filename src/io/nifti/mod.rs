@@ -11,7 +11,7 @@ use flate2::write::GzEncoder;
 
 use super::scalar::write_samples;
 use super::source::Source;
-use super::{Opened, ScalarType, write_atomically};
+use super::{Data, Opened, ScalarType, write_atomically};
 use crate::image::Geometry;
 use crate::{Error, Result};
 use header::{Header, LENGTH};
@@ -38,12 +38,11 @@ pub(super) fn open(path: &Path) -> Result<Opened> {
     Ok(Opened {
         geometry: header.geometry,
         scalar: header.scalar,
-        big_endian: header.big_endian,
         scaling: header.scaling,
         frames: header.frames,
         channels: 1,
         intent: header.intent,
-        source,
+        data: Data::Stream { source, scalar: header.scalar, big_endian: header.big_endian },
     })
 }
 
