@@ -195,3 +195,28 @@ proptest! {
         read_all(folder.path(), &noise);
     }
 }
+
+/// Passes a few hundred damaged copies of a good file to `read`, which must neither panic nor hang:
+/// bytes replaced, most of them in the header, and every fourth copy cut.
+pub(super) fn mutated(good: &[u8], mut read: impl FnMut(&[u8])) {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    // xorshift64
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    for round in 0..400 {
+        let mut bytes = good.to_vec();
+        if round % 4 == 0 {
+            bytes.truncate(1 + random(good.len()));
+        }
+        for _ in 0..=random(8) {
+            let within = if random(2) == 0 { bytes.len().min(500) } else { bytes.len() };
+            let at = random(within);
+            bytes[at] = [0, 0xff, random(256) as u8, random(256) as u8][random(4)];
+        }
+        read(&bytes);
+    }
+}

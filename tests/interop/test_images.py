@@ -189,8 +189,12 @@ def test_four_dimensions_are_refused(intraop, tmp_path):
     assert len(result.stderr.strip().splitlines()) == 1
 
 
-def test_two_dimensions_are_refused(intraop, tmp_path):
+def test_two_dimensions_are_no_volume(intraop, tmp_path):
     path = tmp_path / "frame.mha"
     sitk.WriteImage(sitk.Image(4, 4, sitk.sitkUInt8), str(path))
-    result = intraop.run("info", path)
+    identity, out = tmp_path / "identity.tfm", tmp_path / "out.mha"
+    sitk.WriteTransform(sitk.AffineTransform(3), str(identity))
+    arguments = ["--affine", identity, "--image", path, "--reference", path, "--out", out]
+    result = intraop.run("apply", *arguments)
     assert result.returncode == 2 and "3-D" in result.stderr
+    assert intraop.json("info", path)["frames"] == 1

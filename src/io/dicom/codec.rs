@@ -284,7 +284,7 @@ fn unpack<'a>(
             i8::MIN => {}
             n @ ..0 => {
                 let value = *packed.next().ok_or_else(short)?;
-                out.by_ref().take(1 - isize::from(n) as usize).for_each(|o| *o = value);
+                out.by_ref().take(1 + usize::from(n.unsigned_abs())).for_each(|o| *o = value);
             }
             n => {
                 for _ in 0..=n {

@@ -198,4 +198,4 @@ interleaved!(interleaved8, u8, Gray8, Rgb8, Rgba8);
 interleaved!(interleaved16, u16, Gray16, Rgb16, Rgba16);
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
