@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 
+import numpy as np
 import pytest
 
 
@@ -38,3 +39,27 @@ def data():
     """The folder of real images, or None."""
     folder = os.environ.get("INTRAOP_DATA")
     return pathlib.Path(folder) if folder and os.path.isdir(folder) else None
+
+
+@pytest.fixture(scope="session")
+def read():
+    program = os.environ.get("INTRAOP_FRAME_READER")
+    assert program, "set INTRAOP_FRAME_READER to the example frame_reader"
+    program = os.path.abspath(program)
+
+    def read(path):
+        """The frames of a file, each with its pixel size."""
+        out = f"{path}.samples"
+        run = subprocess.run([program, path, out], capture_output=True, text=True, timeout=60)
+        assert run.returncode == 0, run.stderr
+        samples, frames = open(out, "rb").read(), []
+        for facts in map(json.loads, run.stdout.splitlines()):
+            dtype, shape = np.dtype(facts["dtype"]), facts["shape"]
+            count = int(np.prod(shape)) * dtype.itemsize
+            frame = np.frombuffer(samples[:count], dtype).reshape(shape)
+            frames.append((frame[..., 0] if shape[2] == 1 else frame, facts["spacing"]))
+            samples = samples[count:]
+        assert not samples
+        return frames
+
+    return read
