@@ -26,7 +26,7 @@ pub use transform::{read_transform, write_transform};
 
 use crate::image::{Geometry, LabelMap, Volume};
 use crate::{Error, Result};
-use source::Source;
+use source::{Source, quoted};
 
 /// The largest magnitude of a sample: to interpolate among larger ones can overflow f32.
 const LARGEST: f32 = 1e30;
@@ -245,7 +245,7 @@ fn write_scalar<T: Copy + Into<f64>>(
     volume: &Volume<T>,
     scalar: ScalarType,
 ) -> Result<()> {
-    let format = format_of(path)?;
+    let format = format_of(path).map_err(|_| not_written(path))?;
     check_writable(path, volume)?;
     let values = volume.data.iter().map(|v| (*v).into());
     match format {
@@ -255,9 +255,10 @@ fn write_scalar<T: Copy + Into<f64>>(
     }
 }
 
-/// NRRD is read for what others wrote; one more format to write helps nobody.
+/// The error of a name that no result can have. NRRD is read for what others wrote; one more format
+/// to write helps nobody.
 fn not_written(path: &Path) -> Error {
-    let found = "an ending of NRRD, which is only read";
+    let found = quoted(&path.file_name().unwrap_or_default().to_string_lossy());
     let expected = "an ending .nii, .nii.gz, .mha or .mhd";
     Error::malformed(path, "name of a result", expected, found, "choose one of these")
 }

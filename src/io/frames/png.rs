@@ -56,11 +56,9 @@ impl Reader for Png {
 }
 
 fn wrong(path: &Path, error: ImageError) -> Error {
-    Error::malformed(
-        path,
-        "PNG picture",
-        "an intact file",
-        error.to_string(),
-        "copy or export the file again",
-    )
+    let (expected, advice) = match error {
+        ImageError::Limits(_) => ("one of a size that can be read", "crop or reduce it"),
+        _ => ("an intact file", "copy or export the file again"),
+    };
+    Error::malformed(path, "PNG picture", expected, error.to_string(), advice)
 }

@@ -110,11 +110,12 @@ impl<'a> Header<'a> {
         self.flag(&["BinaryDataByteOrderMSB", "ElementByteOrderMSB"])
     }
 
-    /// Lengths of all axes, x first.
-    fn dims(&self) -> Result<Vec<usize>> {
+    /// Lengths of all axes, x first, of which there must be `least`.
+    fn dims(&self, least: usize) -> Result<Vec<usize>> {
         let axes: usize = self.number("NDims", 0)?;
-        if !(2..=7).contains(&axes) {
-            return Err(self.wrong("NDims", "2 or 3", axes));
+        if !(least..=7).contains(&axes) {
+            let expected = if least == 3 { "3 (a 3-D image)" } else { "2 or 3" };
+            return Err(self.wrong("NDims", expected, axes));
         }
         let dims: Vec<i64> = self
             .numbers(&["DimSize"], axes)?
@@ -232,10 +233,7 @@ pub(super) fn open(path: &Path) -> Result<Opened> {
     let (mut file, length) = open_file(path)?;
     let header = Header::read(path, &mut file)?;
     header.check_encoding()?;
-    let dims = header.dims()?;
-    if dims.len() < 3 {
-        return Err(header.wrong("NDims", "3 (a 3-D image)", dims.len()));
-    }
+    let dims = header.dims(3)?;
     let scalar = header.scalar()?;
     let geometry = header.geometry(&dims)?;
     let channels: usize = header.number("ElementNumberOfChannels", 1)?;
@@ -273,7 +271,7 @@ pub(super) fn open_sequence(path: &Path) -> Result<Sequence> {
     let (mut file, length) = open_file(path)?;
     let header = Header::read(path, &mut file)?;
     header.check_encoding()?;
-    let dims = header.dims()?;
+    let dims = header.dims(2)?;
     let frames = match &dims[2..] {
         [] => 1,
         [frames] | [1, frames] | [frames, 1] => *frames,
