@@ -124,7 +124,7 @@ fn lengths_that_lie_allocate_nothing() {
     refused(&file(EXPLICIT, 2, &[element(0x0028_1201, "OW", b"", most)], native()), &["truncated"]);
     refused(&file(EXPLICIT, 2, &[], element(PIXELS, "OB", b"", most)), &["truncated"]);
     let frames = element(0x0028_0008, "IS", b"2147483647", None);
-    refused(&file(EXPLICIT, 2, &[frames.clone()], native()), &["truncated"]);
+    refused(&file(EXPLICIT, 2, std::slice::from_ref(&frames), native()), &["truncated"]);
     refused(&file(RLE, 2, &[frames], fragments(&[&[0; 64]])), &["truncated"]);
     refused(&file(EXPLICIT, 65535, &[word(0x0028_0011, 65535)], native()), &["65535×65535"]);
     refused(&file(EXPLICIT, 0, &[], native()), &["3×0"]);
