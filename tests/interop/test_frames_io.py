@@ -70,9 +70,10 @@ def test_jpeg(read, tmp_path, name, options):
     assert spacing is None
 
 
+@pytest.mark.parametrize("ending", ["jpg", "png"])
 @pytest.mark.parametrize("code", range(1, 9))
-def test_exif_orientation_is_opencvs(read, tmp_path, code):
-    path = tmp_path / "a.jpg"
+def test_exif_orientation_is_opencvs(read, tmp_path, code, ending):
+    path = tmp_path / f"a.{ending}"
     exif = Image.Exif()
     exif[274] = code
     PNGS["gray"].save(path, quality=92, exif=exif)

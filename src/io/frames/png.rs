@@ -1,5 +1,5 @@
 //! PNG of every colour type and depth: palettes and fewer than 8 bits are expanded, 16 bits and
-//! opacity are kept. `pHYs` is about paper or screen, not tissue: no pixel size is taken from it.
+//! opacity are kept, and the picture is upright by its EXIF orientation. `pHYs` is about paper or screen, not tissue: no pixel size is taken from it.
 
 use std::fs::File;
 use std::io::BufReader;
