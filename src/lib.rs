@@ -24,7 +24,11 @@ pub mod cli;
 pub use error::{Error, Result};
 pub use probe::{Probe, Stage, StageTimes};
 
-/// The README's code compiles.
+/// The documents' code compiles.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/landmarks.md")]
+struct LandmarksPage;

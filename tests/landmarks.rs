@@ -1,0 +1,220 @@
+//! `landmarks` and `segment` as a user runs them, with a package whose answers are known in closed
+//! form (tests/common/dots.rs), on good frames and on bad ones.
+
+mod common;
+
+use std::path::PathBuf;
+use std::process::Output;
+
+use common::dots::{self, DOTS, SIZE};
+use common::{data, fails, files, intraop, json, ok};
+use image::{DynamicImage, GrayImage, ImageBuffer, Luma, Rgba, RgbaImage};
+use intraop::image::Ellipse;
+use serde_json::Value;
+
+/// Its ends are whole pixels: (12, 24), (52, 24), (32, 12), (32, 36).
+const SKULL: Ellipse = Ellipse { centre: [32.0, 24.0], semi_axes: [20.0, 12.0], angle: 0.0 };
+
+struct Work {
+    folder: tempfile::TempDir,
+}
+
+impl Work {
+    fn new() -> Self {
+        let work = Work { folder: tempfile::tempdir().unwrap() };
+        dots::write(&work.path("dots"));
+        work
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn save(&self, name: &str, image: impl Into<DynamicImage>) {
+        image.into().save(self.path(name)).unwrap();
+    }
+
+    fn run(&self, command: &str, images: &[&str], more: &[&str]) -> Output {
+        let mut run = intraop();
+        run.arg(command).args(images.iter().map(|name| self.path(name)));
+        run.arg("--model").arg(self.path("dots")).arg("--out").arg(self.path("out")).args(more);
+        run.output().unwrap()
+    }
+
+    fn report(&self, name: &str) -> Value {
+        json(&self.path("out").join(name))
+    }
+}
+
+/// A bright ellipse with a dot of each landmark's gray at its ends.
+fn head() -> GrayImage {
+    let mut image = GrayImage::new(SIZE[0] as u32, SIZE[1] as u32);
+    for (x, y, pixel) in image.enumerate_pixels_mut() {
+        let inside = SKULL.level([f64::from(x), f64::from(y)]) <= 1.0;
+        *pixel = Luma([if inside { 255 } else { 0 }]);
+    }
+    for ((_, gray), end) in DOTS.iter().zip(SKULL.ends()) {
+        image.put_pixel(end[0] as u32, end[1] as u32, Luma([*gray]));
+    }
+    image
+}
+
+#[track_caller]
+fn close(found: &Value, expected: f64, within: f64) {
+    let found = found.as_f64().unwrap_or(f64::NAN);
+    assert!((found - expected).abs() <= within, "{found} instead of {expected}");
+}
+
+#[test]
+fn landmarks_and_measurements_are_those_of_the_picture() {
+    let work = Work::new();
+    work.save("head.png", head());
+    ok(&work.run("landmarks", &["head.png"], &["--mm-per-px", "0.5,0.25"]));
+    assert_eq!(files(&work.path("out")), ["head.mrk.json", "head_overlay.png", "landmarks.json"]);
+    let report = work.report("landmarks.json");
+    let entry = &report["images"][0];
+    assert_eq!(entry["mm_per_px"], serde_json::json!([0.5, 0.25]));
+    for (landmark, end) in entry["landmarks"].as_array().unwrap().iter().zip(SKULL.ends()) {
+        assert_eq!(landmark["found"], true);
+        close(&landmark["x_px"], end[0], 1e-9);
+        close(&landmark["y_mm"], end[1] * 0.25, 1e-9);
+    }
+    // Between (32, 12) and (32, 36), 0.25 mm per row.
+    let width = &entry["measurements"][2];
+    assert_eq!((&width["name"], &width["unit"]), (&"width".into(), &"mm".into()));
+    close(&width["value"], 6.0, 1e-9);
+    // 20 · 0.5 and 12 · 0.25 mm.
+    let around = Ellipse { semi_axes: [10.0, 3.0], ..SKULL }.circumference();
+    close(&entry["measurements"][0]["value"], around, 0.03 * around);
+    assert_eq!(entry["view"]["name"], "bright");
+    let markups = json(&work.path("out").join("head.mrk.json"));
+    assert_eq!(markups["markups"][0]["coordinateSystem"], "LPS");
+    close(&markups["markups"][0]["controlPoints"][1]["position"][0], 26.0, 1e-9);
+    close(&markups["markups"][0]["controlPoints"][1]["position"][1], 6.0, 1e-9);
+}
+
+#[test]
+fn without_a_pixel_size_there_are_no_millimetres() {
+    let work = Work::new();
+    work.save("head.png", head());
+    let said = ok(&work.run("landmarks", &["head.png"], &["--json"]));
+    let report: Value = serde_json::from_str(&said).unwrap();
+    let entry = &report["images"][0];
+    assert!(entry["mm_per_px"].is_null() && entry["landmarks"][0]["x_mm"].is_null());
+    assert!(!said.contains("\"mm\"") && entry["measurements"][0]["unit"] == "px");
+    // Slicer knows millimetres only.
+    assert_eq!(files(&work.path("out")), ["head_overlay.png", "landmarks.json"]);
+}
+
+#[test]
+fn a_mask_is_a_picture_of_the_frame_s_size() {
+    let work = Work::new();
+    work.save("head.png", head());
+    ok(&work.run("segment", &["head.png"], &["--mm-per-px", "0.5"]));
+    assert_eq!(files(&work.path("out")), ["head_overlay.png", "head_skull.png", "report.json"]);
+    let mask = image::open(work.path("out").join("head_skull.png")).unwrap().into_luma8();
+    assert_eq!(mask.dimensions(), (64, 48));
+    for (x, y, pixel) in mask.enumerate_pixels() {
+        let level = SKULL.level([f64::from(x), f64::from(y)]);
+        // The dots on its outline are darker.
+        if !(0.93..=1.05).contains(&level) {
+            assert_eq!(pixel.0[0], if level < 1.0 { 255 } else { 0 }, "({x}, {y})");
+        }
+    }
+    let mask = &work.report("report.json")["images"][0]["masks"][0];
+    assert_eq!(mask["found"], true);
+    let area = std::f64::consts::PI * 20.0 * 12.0;
+    close(&mask["area_px"], area, 0.03 * area);
+    close(&mask["area_mm2"], mask["area_px"].as_f64().unwrap() / 4.0, 1e-6);
+}
+
+#[test]
+fn several_images_of_one_name_are_kept_apart_and_a_bad_one_is_told() {
+    let work = Work::new();
+    std::fs::create_dir(work.path("other")).unwrap();
+    work.save("head.png", head());
+    work.save("other/head.png", GrayImage::new(64, 48));
+    std::fs::write(work.path("text.png"), "no picture").unwrap();
+    let output = work.run("landmarks", &["head.png", "other/head.png", "text.png"], &[]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("1 of 3 cases failed") && stderr.contains("text.png"), "{stderr}");
+    let names = ["head-2_overlay.png", "head_overlay.png", "landmarks.json"];
+    assert_eq!(files(&work.path("out")), names);
+    let report = work.report("landmarks.json");
+    assert_eq!(report["failed"].as_array().unwrap().len(), 1);
+    assert_eq!(report["images"].as_array().unwrap().len(), 2);
+}
+
+/// Frames on which nothing can be found: an error, or "not found", and never a measurement.
+#[test]
+fn bad_frames_give_an_error_or_nothing() {
+    let work = Work::new();
+    work.save("black.png", GrayImage::new(64, 48));
+    work.save("one.png", GrayImage::new(1, 1));
+    work.save("deep.png", ImageBuffer::<Luma<u16>, _>::new(64, 48));
+    for name in ["black.png", "one.png", "deep.png"] {
+        ok(&work.run("landmarks", &[name], &["--mm-per-px", "0.1"]));
+        let entry = &work.report("landmarks.json")["images"][0];
+        for landmark in entry["landmarks"].as_array().unwrap() {
+            assert!(landmark["found"] == false && landmark["x_px"].is_null(), "{name}");
+        }
+        for measured in entry["measurements"].as_array().unwrap() {
+            assert!(measured["value"].is_null(), "{name}: {measured}");
+        }
+    }
+    let mut png = Vec::new();
+    head().write_to(&mut std::io::Cursor::new(&mut png), image::ImageFormat::Png).unwrap();
+    std::fs::write(work.path("cut.png"), &png[..png.len() / 2]).unwrap();
+    let mut none = png.clone();
+    none[16..24].fill(0);
+    std::fs::write(work.path("none.png"), none).unwrap();
+    std::fs::write(work.path("empty.dcm"), "").unwrap();
+    for name in ["cut.png", "none.png", "empty.dcm", "missing.png"] {
+        fails(&work.run("landmarks", &[name], &[]), 2, &[name]);
+    }
+    // This package takes gray frames only, and says so.
+    work.save("colour.png", RgbaImage::from_pixel(64, 48, Rgba([9, 200, 30, 255])));
+    fails(&work.run("landmarks", &["colour.png"], &[]), 2, &["colour.png", "grayscale"]);
+    for wrong in ["0", "-1", "nan", "1,2,3", "1e9"] {
+        let output = work.run("landmarks", &["black.png"], &[&format!("--mm-per-px={wrong}")]);
+        assert_eq!(output.status.code(), Some(2), "{wrong}");
+    }
+    fails(
+        &common::run(["landmarks", "x.png", "--model", "demo", "--out", "never"]),
+        2,
+        &["--model", "a package for frames", "demo"],
+    );
+}
+
+/// The shipped model on real frames: what is measured is near the truth, and extreme frames hold
+/// nothing.
+#[test]
+fn the_fetal_head_model_measures_real_heads_and_nothing_else() {
+    let Some(data) = data() else { return };
+    let work = Work::new();
+    let folder = data.join("fetal_head");
+    let mut table = csv::Reader::from_path(folder.join("ellipses.csv")).unwrap();
+    let rows = table.records().map(Result::unwrap).filter(|row| &row[0] == "val");
+    let mut differences = Vec::new();
+    let run = |image: &std::path::Path, mm: &str| {
+        let mut run = intraop();
+        run.arg("landmarks").arg(image).args(["--model", "models/fetal-head", "--mm-per-px", mm]);
+        ok(&run.arg("--out").arg(work.path("out")).output().unwrap());
+        work.report("landmarks.json")["images"][0]["measurements"][0]["value"].as_f64()
+    };
+    for row in rows.take(6) {
+        let found = run(&folder.join("images").join(&row[1]), &row[2]).expect("a head");
+        differences.push((found - row[3].parse::<f64>().unwrap()).abs());
+    }
+    let mean = differences.iter().sum::<f64>() / 6.0;
+    assert!(mean < 5.0, "{differences:?}");
+    work.save("white.png", GrayImage::from_pixel(800, 540, Luma([255])));
+    work.save("black.png", GrayImage::new(800, 540));
+    for name in ["white.png", "black.png"] {
+        let mut run = intraop();
+        run.arg("landmarks").arg(work.path(name)).args(["--model", "models/fetal-head"]);
+        let output = run.arg("--out").arg(work.path("out")).output().unwrap();
+        fails(&output, 2, &[name, "same value"]);
+    }
+}
