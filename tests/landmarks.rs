@@ -129,6 +129,75 @@ fn a_mask_is_a_picture_of_the_frame_s_size() {
 }
 
 #[test]
+fn the_view_decides_what_counts() {
+    let work = Work::new();
+    work.save("head.png", head());
+    work.save("black.png", GrayImage::new(64, 48));
+    let manifest = work.path("dots/package.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let view = |threshold: &str| {
+        format!(
+            "[[views]]\nname = \"bright\"\nthreshold = {threshold}\n\
+             landmarks = [\"bpd_a\", \"bpd_b\"]\nmeasurements = [\"width\"]\n\n[golden]"
+        )
+    };
+    let entry = |image: &str, threshold: &str| {
+        std::fs::write(&manifest, text.replace("[golden]", &view(threshold))).unwrap();
+        ok(&work.run("landmarks", &[image], &["--mm-per-px", "1"]));
+        work.report("landmarks.json")["images"][0].clone()
+    };
+    let names = |entry: &Value, list: &str| -> Vec<String> {
+        let list = entry[list].as_array().unwrap();
+        list.iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let seen = entry("head.png", "0.9");
+    assert_eq!(names(&seen, "landmarks"), ["bpd_a", "bpd_b"]);
+    assert_eq!(names(&seen, "measurements"), ["width"]);
+    close(&seen["measurements"][0]["value"], 24.0, 1e-9);
+    // The other class, and one that is not sure enough: 1 / (1 + e^(10 − 100 · mean)) < 1.
+    for (image, threshold) in [("black.png", "0.5"), ("head.png", "1.0")] {
+        let seen = entry(image, threshold);
+        assert_eq!(seen["landmarks"], serde_json::json!([]), "{image}");
+        assert_eq!(seen["measurements"], serde_json::json!([]));
+        assert!(seen["warnings"][0].as_str().unwrap().contains("no view"), "{seen}");
+    }
+    let stranger = text.replace("[golden]", &view("0.5").replace("bright", "sagittal"));
+    std::fs::write(&manifest, stranger).unwrap();
+    let output = work.run("landmarks", &["head.png"], &[]);
+    fails(&output, 2, &["views.sagittal.name", "[\"bright\", \"dark\"]"]);
+}
+
+#[test]
+fn coordinates_are_places_in_the_frame_that_was_given() {
+    let work = Work::new();
+    // Twice as large as what the network sees.
+    let large = image::imageops::resize(&head(), 128, 96, image::imageops::FilterType::Nearest);
+    work.save("head.png", large);
+    work.save("white.png", GrayImage::from_pixel(64, 48, Luma([255])));
+    let manifest = work.path("dots/package.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let head_of = |kind: &str| text.replace("kind = \"classes\"", kind);
+    let spot = "kind = \"coordinates\"\nunits = \"pixels\"";
+    std::fs::write(&manifest, head_of(spot)).unwrap();
+    // Two channels are one place.
+    fails(&work.run("landmarks", &["head.png"], &[]), 2, &["channel_def"]);
+    let text = head_of(spot).replace("[\"bright\", \"dark\"]", "[\"spot\"]");
+    std::fs::write(&manifest, text).unwrap();
+    let spot = |image: &str| {
+        ok(&work.run("landmarks", &[image], &[]));
+        work.report("landmarks.json")["images"][0]["landmarks"][4].clone()
+    };
+    // x is 100 · mean, y is 10: (2 x + ½, 2 y + ½) in the larger frame.
+    let found = spot("head.png");
+    let mean = head().pixels().map(|p| f64::from(p.0[0])).sum::<f64>() / (64.0 * 48.0 * 255.0);
+    close(&found["x_px"], 200.0 * mean + 0.5, 0.01);
+    close(&found["y_px"], 20.5, 1e-4);
+    assert!(found["confidence"].is_null() && found["found"] == true);
+    // At x = 100 there is no pixel.
+    assert_eq!(spot("white.png")["found"], false);
+}
+
+#[test]
 fn several_images_of_one_name_are_kept_apart_and_a_bad_one_is_told() {
     let work = Work::new();
     std::fs::create_dir(work.path("other")).unwrap();
