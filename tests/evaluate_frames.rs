@@ -191,6 +191,21 @@ fn frames_with_nothing_to_be_found_are_counted_apart() {
 }
 
 #[test]
+fn what_was_found_is_kept_where_that_is_wanted() {
+    let work = Work::new();
+    let csv = "image,mm_per_px,ofd_a_x_px,ofd_a_y_px\nends.png,1,12,24\nskull.png,,,\n";
+    work.report(csv, &["--keep"]);
+    let names = files(&work.out());
+    assert_eq!(names[..2], ["001_ends", "002_skull"]);
+    let kept = files(&work.out().join("001_ends"));
+    for part in ["landmarks.json", "overlay.png", "skull"] {
+        assert!(kept.iter().any(|name| name.contains(part)), "{part} is missing in {kept:?}");
+    }
+    let found = json(&work.out().join("001_ends/landmarks.json"));
+    assert_eq!(found["landmarks"][0]["x_px"], 12.0);
+}
+
+#[test]
 fn a_frame_that_fails_is_listed_and_the_others_go_on() {
     let work = Work::new();
     std::fs::write(work.path("broken.png"), "no picture").unwrap();
@@ -216,7 +231,6 @@ fn wrong_use_is_refused_before_any_work() {
         (&["--affine-only"][..], "--affine-only: expected a model for registration"),
         (&["--cascades", "1"], "--cascades"),
         (&["--init", "header"], "--init"),
-        (&["--keep"], "--keep"),
         (&["--failure", "0"], "--failure: expected a percentage"),
     ] {
         fails(&work.evaluate(csv, more), 2, &[part]);

@@ -17,7 +17,8 @@ pub struct Measured {
     pub value: Option<f64>,
     /// mm, mm² and degrees; px and px² where the pixel size is not known.
     pub unit: &'static str,
-    /// Standard deviation of the value: see [`measure`].
+    /// Standard deviation of the value: from the landmarks', to first order; of a mask an upper
+    /// bound.
     pub sd: Option<f64>,
 }
 

@@ -27,7 +27,8 @@ pub(super) struct Evaluate {
     /// Folder for the results
     #[arg(long)]
     out: PathBuf,
-    /// Also write every case's results, as `register` does, in a folder each
+    /// Also write every case's result files, as `register`, `landmarks` and `segment` do, in a
+    /// folder each
     #[arg(long)]
     keep: bool,
     /// Of frames: a landmark has failed where its error is more than this share of the frame's

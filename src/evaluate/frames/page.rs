@@ -164,7 +164,7 @@ fn curves(summary: &Summary, all: &[(String, Scores)]) -> Plot {
     Plot {
         title: "Cumulative error".into(),
         how_to_read: "Share of the landmarks whose error is at most so much; steep and high is \
-                      good. What stays above the right end has failed."
+                      good. What is missing to 1 at the right end has failed."
             .into(),
         x: "error in % of the frame's diagonal".into(),
         y: "share of the truths".into(),
