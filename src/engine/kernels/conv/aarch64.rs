@@ -8,9 +8,9 @@ use super::transform;
 use super::{Activation, F32Kernel, F32Tile, I8Kernel, I8Tile, Tiles};
 
 /// 4 lanes.
-struct Neon;
+pub struct Neon;
 /// 4 lanes, int8 by the dot product.
-struct DotProd;
+pub struct DotProd;
 
 #[inline(always)]
 pub unsafe fn activate(v: float32x4_t, slope: f32, max: f32) -> float32x4_t {
@@ -114,13 +114,19 @@ unsafe fn value(sum: int32x4_t, t: &I8Tile, n: usize) -> float32x4_t {
     }
 }
 
+/// The codes of a sum, within i16.
 #[inline(always)]
-unsafe fn store_bytes(v: float32x4_t, to: *mut u8, zero: i32, channels: usize) {
+pub unsafe fn code(sum: int32x4_t, t: &I8Tile, n: usize, zero: i32) -> int16x4_t {
     unsafe {
         // A conversion makes NaN 0; here it becomes the lowest value, which changes no other.
-        let v = vmaxnmq_f32(v, vdupq_n_f32(-1048576.0));
-        let q = vqaddq_s32(vcvtnq_s32_f32(v), vdupq_n_s32(zero));
-        let q16 = vqmovn_s32(q);
+        let v = vmaxnmq_f32(value(sum, t, n), vdupq_n_f32(-1048576.0));
+        vqmovn_s32(vqaddq_s32(vcvtnq_s32_f32(v), vdupq_n_s32(zero)))
+    }
+}
+
+#[inline(always)]
+unsafe fn store_bytes(q16: int16x4_t, to: *mut u8, channels: usize) {
+    unsafe {
         let q8 = vqmovn_s16(vcombine_s16(q16, q16));
         let bytes: [u8; 8] = std::mem::transmute(q8);
         std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, channels.min(4));
@@ -173,7 +179,7 @@ macro_rules! four_lanes {
                 zero: i32,
                 channels: usize,
             ) {
-                unsafe { store_bytes(value($total(s), t, n), to, zero, channels) }
+                unsafe { store_bytes(code($total(s), t, n, zero), to, channels) }
             }
         }
     };
@@ -201,7 +207,7 @@ unsafe fn dot_neon(sum: Halves, a: int8x16_t, w: int8x16_t) -> Halves {
 }
 
 #[inline(always)]
-unsafe fn total(sum: Halves) -> int32x4_t {
+pub unsafe fn total(sum: Halves) -> int32x4_t {
     unsafe { vpaddq_s32(sum.0, sum.1) }
 }
 

@@ -17,6 +17,8 @@ macro_rules! unroll {
     };
 }
 
+pub(in crate::engine::kernels) use unroll;
+
 /// Asks for a cache line that will be read soon; any address will do.
 #[inline(always)]
 pub fn prefetch(line: *const u8) {

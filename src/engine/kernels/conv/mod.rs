@@ -14,7 +14,7 @@
 
 #[cfg(target_arch = "aarch64")]
 pub mod aarch64;
-mod body;
+pub(super) mod body;
 mod layer;
 pub mod scalar;
 mod transform;

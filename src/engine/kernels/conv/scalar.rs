@@ -122,7 +122,7 @@ pub unsafe fn i8_positions(t: &I8Tile, positions: usize, width: usize) {
 }
 
 /// The left factor as the hardware sees it.
-fn stored_value(byte: u8) -> i32 {
+pub fn stored_value(byte: u8) -> i32 {
     if OFFSET == 0 { i32::from(byte as i8) } else { i32::from(byte) }
 }
 

@@ -7,13 +7,13 @@ use super::transform::{self, Forward, Inverse};
 use super::{Activation, F32Kernel, F32Tile, I8Kernel, I8Tile, OFFSET, Tiles};
 
 /// 8 lanes.
-struct Avx2;
+pub struct Avx2;
 /// 8 lanes, int8 by the 256-bit dot product.
-struct AvxVnni;
+pub struct AvxVnni;
 /// 16 lanes.
-struct Avx512;
+pub struct Avx512;
 /// 16 lanes, int8 by the 512-bit dot product.
-struct Vnni;
+pub struct Vnni;
 
 /// All ones in the first `channels` of 8 lanes.
 #[inline(always)]
@@ -123,7 +123,7 @@ impl F32Vectors for Avx512 {
 
 /// What both 8-lane int8 levels share: everything but the dot product.
 #[inline(always)]
-unsafe fn value8(sum: __m256i, t: &I8Tile, n: usize) -> __m256 {
+pub unsafe fn value8(sum: __m256i, t: &I8Tile, n: usize) -> __m256 {
     unsafe {
         let scale = _mm256_loadu_ps(t.scale.add(8 * n));
         let bias = _mm256_loadu_ps(t.bias.add(8 * n));
@@ -132,14 +132,22 @@ unsafe fn value8(sum: __m256i, t: &I8Tile, n: usize) -> __m256 {
     }
 }
 
+/// Codes that may be beyond a byte yet.
 #[inline(always)]
-unsafe fn store8(v: __m256, to: *mut u8, zero: i32, channels: usize) {
+pub unsafe fn code8(v: __m256, zero: i32) -> __m256i {
     unsafe {
         // Beyond ±2^20 the clamp decides anyway, and the conversion stays in range. In this order
         // NaN becomes the lowest value.
         let bound = _mm256_set1_ps(1048576.0);
         let v = _mm256_min_ps(_mm256_max_ps(v, _mm256_sub_ps(_mm256_setzero_ps(), bound)), bound);
-        let q = _mm256_add_epi32(_mm256_cvtps_epi32(v), _mm256_set1_epi32(zero));
+        _mm256_add_epi32(_mm256_cvtps_epi32(v), _mm256_set1_epi32(zero))
+    }
+}
+
+#[inline(always)]
+unsafe fn store8(v: __m256, to: *mut u8, zero: i32, channels: usize) {
+    unsafe {
+        let q = code8(v, zero);
         let q16 = _mm_packs_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
         let q8 = _mm_xor_si128(_mm_packs_epi16(q16, q16), _mm_set1_epi8(OFFSET as i8));
         if channels >= 8 {
@@ -211,7 +219,7 @@ eight_lanes!(Avx2, dot_avx2);
 eight_lanes!(AvxVnni, _mm256_dpbusd_avx_epi32);
 
 #[inline(always)]
-unsafe fn value16(sum: __m512i, t: &I8Tile, n: usize) -> __m512 {
+pub unsafe fn value16(sum: __m512i, t: &I8Tile, n: usize) -> __m512 {
     unsafe {
         let scale = _mm512_loadu_ps(t.scale.add(16 * n));
         let bias = _mm512_loadu_ps(t.bias.add(16 * n));
@@ -220,14 +228,21 @@ unsafe fn value16(sum: __m512i, t: &I8Tile, n: usize) -> __m512 {
     }
 }
 
+/// As [`code8`].
+#[inline(always)]
+pub unsafe fn code16(v: __m512, zero: i32) -> __m512i {
+    unsafe {
+        let bound = _mm512_set1_ps(1048576.0);
+        let v = _mm512_min_ps(_mm512_max_ps(v, _mm512_sub_ps(_mm512_setzero_ps(), bound)), bound);
+        _mm512_add_epi32(_mm512_cvtps_epi32(v), _mm512_set1_epi32(zero))
+    }
+}
+
 #[inline(always)]
 unsafe fn store16(v: __m512, to: *mut u8, zero: i32, channels: usize) {
     unsafe {
-        // As in `store8`.
-        let bound = _mm512_set1_ps(1048576.0);
-        let v = _mm512_min_ps(_mm512_max_ps(v, _mm512_sub_ps(_mm512_setzero_ps(), bound)), bound);
-        let q = _mm512_add_epi32(_mm512_cvtps_epi32(v), _mm512_set1_epi32(zero));
-        let q = _mm_xor_si128(_mm512_cvtsepi32_epi8(q), _mm_set1_epi8(OFFSET as i8));
+        let q = _mm512_cvtsepi32_epi8(code16(v, zero));
+        let q = _mm_xor_si128(q, _mm_set1_epi8(OFFSET as i8));
         _mm_mask_storeu_epi8(to.cast(), mask16(channels), q);
     }
 }

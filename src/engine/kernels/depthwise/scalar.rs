@@ -1,0 +1,53 @@
+//! The oracle, in plain Rust.
+
+use super::{Depthwise, FOUR};
+use crate::engine::kernels::conv::scalar::{quantised, stored_value};
+use crate::engine::kernels::conv::{F32Kernel, F32Tile, I8Kernel, I8Output, I8Tile, Segment};
+
+/// As few as make a lane's channel its number.
+const LANES: usize = 4;
+
+pub const DEPTHWISE: Depthwise = Depthwise {
+    lanes: LANES,
+    f32: &[f32_tile as F32Kernel],
+    i8: &[i8_tile as I8Kernel],
+};
+
+/// # Safety
+/// Every element that the tile names lies inside memory that the caller owns.
+unsafe fn f32_tile(t: &F32Tile) {
+    for c in 0..t.channels {
+        // SAFETY: see above.
+        unsafe {
+            let product = |(k, tap): (usize, &Segment)| {
+                *t.input.offset(tap.start).add(c) * *t.weights.add(k * LANES + c)
+            };
+            let sum: f32 = t.segments.iter().enumerate().map(product).sum();
+            *t.output.add(c) = t.activation.apply(sum + *t.bias.add(c));
+        }
+    }
+}
+
+/// # Safety
+/// As [`f32_tile`].
+unsafe fn i8_tile(t: &I8Tile) {
+    for c in 0..t.channels {
+        // SAFETY: see above.
+        let v = unsafe {
+            let mut sum = *t.init.add(c);
+            for (k, tap) in t.segments.iter().enumerate() {
+                let a = stored_value(*t.input.offset(tap.start).add(c));
+                let w = *t.weights.add((k / FOUR * FOUR * LANES + c) * FOUR + k % FOUR);
+                sum = sum.wrapping_add(a * i32::from(w));
+            }
+            t.activation.apply(sum as f32 * *t.scale.add(c) + *t.bias.add(c))
+        };
+        // SAFETY: c < channels.
+        unsafe {
+            match t.output {
+                I8Output::F32(data) => *data.add(c) = v,
+                I8Output::Stored { data, zero } => *data.add(c) = quantised(v, zero),
+            }
+        }
+    }
+}
