@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::body::{self, F32Vectors, I8Vectors};
+use super::body::{self, Codes, F32Vectors, I8Vectors};
 use super::transform::{self, Forward, Inverse};
 use super::{Activation, F32Kernel, F32Tile, I8Kernel, I8Tile, OFFSET, Tiles};
 
@@ -123,31 +123,36 @@ impl F32Vectors for Avx512 {
 
 /// What both 8-lane int8 levels share: everything but the dot product.
 #[inline(always)]
-pub unsafe fn value8(sum: __m256i, t: &I8Tile, n: usize) -> __m256 {
+unsafe fn value8<const LINEAR: bool>(sum: __m256i, t: &I8Tile, n: usize) -> __m256 {
     unsafe {
         let scale = _mm256_loadu_ps(t.scale.add(8 * n));
         let bias = _mm256_loadu_ps(t.bias.add(8 * n));
         let v = _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), scale), bias);
+        if LINEAR {
+            return _mm256_min_ps(_mm256_set1_ps(t.activation.max), v);
+        }
         activate8(v, t.activation.negative_slope, t.activation.max)
     }
 }
 
-/// Codes that may be beyond a byte yet.
+/// A vector's codes, which may be beyond a byte yet.
 #[inline(always)]
-pub unsafe fn code8(v: __m256, zero: i32) -> __m256i {
+pub unsafe fn code8<const LINEAR: bool>(
+    sum: __m256i,
+    t: &I8Tile,
+    n: usize,
+    codes: Codes,
+) -> __m256i {
     unsafe {
-        // Beyond ±2^20 the clamp decides anyway, and the conversion stays in range. In this order
-        // NaN becomes the lowest value.
-        let bound = _mm256_set1_ps(1048576.0);
-        let v = _mm256_min_ps(_mm256_max_ps(v, _mm256_sub_ps(_mm256_setzero_ps(), bound)), bound);
-        _mm256_add_epi32(_mm256_cvtps_epi32(v), _mm256_set1_epi32(zero))
+        // In this order NaN becomes the lowest value; the activation bounds what is above.
+        let v = _mm256_max_ps(value8::<LINEAR>(sum, t, n), _mm256_set1_ps(codes.lowest));
+        _mm256_add_epi32(_mm256_cvtps_epi32(v), _mm256_set1_epi32(codes.zero))
     }
 }
 
 #[inline(always)]
-unsafe fn store8(v: __m256, to: *mut u8, zero: i32, channels: usize) {
+unsafe fn store8(q: __m256i, to: *mut u8, channels: usize) {
     unsafe {
-        let q = code8(v, zero);
         let q16 = _mm_packs_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
         let q8 = _mm_xor_si128(_mm_packs_epi16(q16, q16), _mm_set1_epi8(OFFSET as i8));
         if channels >= 8 {
@@ -184,18 +189,18 @@ macro_rules! eight_lanes {
             }
             #[inline(always)]
             unsafe fn finish_f32(s: __m256i, t: &I8Tile, n: usize, to: *mut f32, channels: usize) {
-                unsafe { _mm256_maskstore_ps(to, mask8(channels), value8(s, t, n)) }
+                unsafe { _mm256_maskstore_ps(to, mask8(channels), value8::<false>(s, t, n)) }
             }
             #[inline(always)]
-            unsafe fn finish_stored(
+            unsafe fn finish_stored<const LINEAR: bool>(
                 s: __m256i,
                 t: &I8Tile,
                 n: usize,
                 to: *mut u8,
-                zero: i32,
+                codes: Codes,
                 channels: usize,
             ) {
-                unsafe { store8(value8(s, t, n), to, zero, channels) }
+                unsafe { store8(code8::<LINEAR>(s, t, n, codes), to, channels) }
             }
         }
     };
@@ -219,32 +224,46 @@ eight_lanes!(Avx2, dot_avx2);
 eight_lanes!(AvxVnni, _mm256_dpbusd_avx_epi32);
 
 #[inline(always)]
-pub unsafe fn value16(sum: __m512i, t: &I8Tile, n: usize) -> __m512 {
+unsafe fn value16<const LINEAR: bool>(sum: __m512i, t: &I8Tile, n: usize) -> __m512 {
     unsafe {
         let scale = _mm512_loadu_ps(t.scale.add(16 * n));
         let bias = _mm512_loadu_ps(t.bias.add(16 * n));
         let v = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale), bias);
+        if LINEAR {
+            return _mm512_min_ps(_mm512_set1_ps(t.activation.max), v);
+        }
         activate16(v, t.activation.negative_slope, t.activation.max)
     }
 }
 
 /// As [`code8`].
 #[inline(always)]
-pub unsafe fn code16(v: __m512, zero: i32) -> __m512i {
+pub unsafe fn code16<const LINEAR: bool>(
+    sum: __m512i,
+    t: &I8Tile,
+    n: usize,
+    codes: Codes,
+) -> __m512i {
     unsafe {
-        let bound = _mm512_set1_ps(1048576.0);
-        let v = _mm512_min_ps(_mm512_max_ps(v, _mm512_sub_ps(_mm512_setzero_ps(), bound)), bound);
-        _mm512_add_epi32(_mm512_cvtps_epi32(v), _mm512_set1_epi32(zero))
+        let v = _mm512_max_ps(value16::<LINEAR>(sum, t, n), _mm512_set1_ps(codes.lowest));
+        _mm512_add_epi32(_mm512_cvtps_epi32(v), _mm512_set1_epi32(codes.zero))
     }
 }
 
+/// Bytes of the first `channels` of four vectors, which lie in each 16 bytes in turn.
 #[inline(always)]
-unsafe fn store16(v: __m512, to: *mut u8, zero: i32, channels: usize) {
+pub unsafe fn pack16([a, b, c, d]: [__m512i; 4]) -> __m512i {
     unsafe {
-        let q = _mm512_cvtsepi32_epi8(code16(v, zero));
-        let q = _mm_xor_si128(q, _mm_set1_epi8(OFFSET as i8));
-        _mm_mask_storeu_epi8(to.cast(), mask16(channels), q);
+        let bytes = _mm512_packs_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+        _mm512_xor_si512(bytes, _mm512_set1_epi8(OFFSET as i8))
     }
+}
+
+/// Stores the first `channels` bytes.
+#[inline(always)]
+pub unsafe fn store64(bytes: __m512i, to: *mut u8, channels: usize) {
+    let mask = if channels >= 64 { !0 } else { (1 << channels) - 1 };
+    unsafe { _mm512_mask_storeu_epi8(to.cast(), mask, bytes) }
 }
 
 macro_rules! sixteen_lanes {
@@ -272,18 +291,44 @@ macro_rules! sixteen_lanes {
             }
             #[inline(always)]
             unsafe fn finish_f32(s: __m512i, t: &I8Tile, n: usize, to: *mut f32, channels: usize) {
-                unsafe { _mm512_mask_storeu_ps(to, mask16(channels), value16(s, t, n)) }
+                unsafe { _mm512_mask_storeu_ps(to, mask16(channels), value16::<false>(s, t, n)) }
             }
             #[inline(always)]
-            unsafe fn finish_stored(
+            unsafe fn finish_stored<const LINEAR: bool>(
                 s: __m512i,
                 t: &I8Tile,
                 n: usize,
                 to: *mut u8,
-                zero: i32,
+                codes: Codes,
                 channels: usize,
             ) {
-                unsafe { store16(value16(s, t, n), to, zero, channels) }
+                unsafe {
+                    let q = _mm512_cvtsepi32_epi8(code16::<LINEAR>(s, t, n, codes));
+                    let q = _mm_xor_si128(q, _mm_set1_epi8(OFFSET as i8));
+                    _mm_mask_storeu_epi8(to.cast(), mask16(channels), q);
+                }
+            }
+            #[inline(always)]
+            unsafe fn finish_position<const N: usize, const LINEAR: bool>(
+                sums: [__m512i; N],
+                t: &I8Tile,
+                to: *mut u8,
+                codes: Codes,
+            ) {
+                unsafe {
+                    if N == 1 {
+                        Self::finish_stored::<LINEAR>(sums[0], t, 0, to, codes, t.channels);
+                        return;
+                    }
+                    // One store for all, N ≤ 4.
+                    let mut q = [_mm512_setzero_si512(); 4];
+                    for (n, sum) in sums.into_iter().enumerate() {
+                        q[n] = code16::<LINEAR>(sum, t, n, codes);
+                    }
+                    let order = [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15];
+                    let order = _mm512_loadu_si512((&raw const order).cast::<[i32; 16]>().cast());
+                    store64(_mm512_permutexvar_epi32(order, pack16(q)), to, t.channels);
+                }
             }
         }
     };

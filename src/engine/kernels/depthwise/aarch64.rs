@@ -4,6 +4,7 @@ use std::arch::aarch64::*;
 
 use super::body::{self, I8Channels};
 use super::{Depthwise, FOUR};
+use crate::engine::kernels::conv::body::Codes;
 use crate::engine::kernels::conv::aarch64::{DotProd, Neon, code, total};
 use crate::engine::kernels::conv::{F32Kernel, I8Kernel, I8Tile};
 
@@ -29,23 +30,22 @@ macro_rules! four_lanes {
                 }
             }
             #[inline(always)]
-            unsafe fn finish_four(
+            unsafe fn finish_four<const LINEAR: bool>(
                 [a, b, c, d]: [$sum; FOUR],
                 t: &I8Tile,
                 to: *mut u8,
-                zero: i32,
-                channels: usize,
+                codes: Codes,
             ) {
                 unsafe {
-                    let code = |sum, n| code($total(sum), t, n, zero);
+                    let code = |sum, n| code::<LINEAR>($total(sum), t, n, codes);
                     let ab = vcombine_s16(code(a, 0), code(b, 1));
                     let cd = vcombine_s16(code(c, 2), code(d, 3));
                     let bytes = vcombine_s8(vqmovn_s16(ab), vqmovn_s16(cd));
-                    if channels >= 16 {
+                    if t.channels >= 16 {
                         vst1q_s8(to.cast(), bytes);
                     } else {
                         let bytes: [u8; 16] = std::mem::transmute(bytes);
-                        std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, channels);
+                        std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, t.channels);
                     }
                 }
             }

@@ -4,25 +4,30 @@ use rayon::prelude::*;
 
 use super::{Depthwise, FOUR, channel};
 use crate::engine::Simd;
-use crate::engine::graph::{Conv, Weights};
+use crate::engine::graph::{Conv, Quant, Weights};
 use crate::engine::kernels::blocks::blocks;
 use crate::engine::kernels::conv::{
-    Activation, F32Tile, I8Output, I8Tile, OFFSET_VALUE, Segment, axis,
+    Activation, F32Tile, I8Output, I8Tile, OFFSET_VALUE, Segment, Taps, axis, runs,
 };
 use crate::engine::kernels::{Image, Memory};
 
 /// A depthwise convolution between two images, ready to run.
 pub struct DepthwiseLayer {
+    /// Neighbouring positions along x as one of more channels, see [`together`].
     from: Image,
     to: Image,
     activation: Activation,
+    /// Of values that become codes.
+    lowest: f32,
     stride: [usize; 3],
     /// Input planes that an output plane reads.
     planes: usize,
     kernels: Depthwise,
-    /// One per tap; whole fours in int8, where weights are 0 for what fills them up.
-    taps: Vec<Segment>,
+    /// Taps in f32; in int8 whole fours of rows of taps, with weights of 0 where one fills up.
+    segments: Vec<Segment>,
     weights: Packed,
+    /// Elements of weights per channel, with those that fill up.
+    weights_per_channel: usize,
     /// Per (padded) channel, in the order of the lanes; `scale` and `init` only for int8.
     bias: Vec<f32>,
     scale: Vec<f32>,
@@ -35,48 +40,82 @@ enum Packed {
     I8(Vec<i8>),
 }
 
+/// How many neighbouring positions to take as one, whose channels fill vectors of `width` channels
+/// better: with a stride of 1 a tap is as far from each of them.
+fn together(conv: &Conv, from: &Image, to: &Image, width: usize) -> usize {
+    let possible = conv.stride[2] == 1 && from.dense() && to.dense();
+    let idle = |n: usize| (n * to.channels).next_multiple_of(width) as f64 / n as f64;
+    let counts = [1, 2, 4].into_iter().filter(|n| *n == 1 || possible && to.size[2].is_multiple_of(*n));
+    counts.min_by(|a, b| idle(*a).total_cmp(&idle(*b))).unwrap_or(1)
+}
+
+/// An image's neighbouring positions along x as one.
+fn joined(image: Image, count: usize) -> Image {
+    let [z, y, x] = image.size;
+    let [sz, sy, sx] = image.stride;
+    Image {
+        channels: image.channels * count,
+        size: [z, y, x / count],
+        stride: [sz, sy, sx * count],
+        ..image
+    }
+}
+
 impl DepthwiseLayer {
     /// Is the convolution, of an image of so many channels, one of this kind?
     pub fn fits(conv: &Conv, channels: usize) -> bool {
-        !conv.transposed && conv.groups > 1 && conv.groups == channels
-            && conv.bias.len() == channels
+        let each = conv.groups == channels && conv.bias.len() == channels;
+        !conv.transposed && conv.groups > 1 && each
     }
 
     /// # Panics
     /// For a convolution that does not fit.
     pub fn new(conv: &Conv, activation: Activation, from: Image, to: Image, simd: Simd) -> Self {
         let kernels = Depthwise::new(simd);
-        let element = from.element();
-        let stride = from.stride.map(|s| (s / element) as isize);
+        let int8 = from.quant.is_some();
+        let width = kernels.lanes * if int8 { FOUR } else { 1 };
+        let count = together(conv, &from, &to, width);
         let [z, y, x] = [0, 1, 2].map(|a| axis(conv, a, 0, to.size[a]).0);
-        let mut taps = Vec::new();
-        for (_, oz) in &z {
-            for (_, oy) in &y {
-                for (_, ox) in &x {
-                    let start = oz * stride[0] + oy * stride[1] + ox * stride[2];
-                    taps.push(Segment { start, taps: 1 });
-                }
-            }
+        // Positions that were joined are further apart than taps: none slides over them.
+        let most = if count == 1 { 3 } else { 1 };
+        let runs = runs(&x, most, conv.stride[2]);
+        let mut segments = Vec::new();
+        let rows = || z.iter().flat_map(|z| y.iter().map(move |y| (z, y)));
+        let stride = from.stride.map(|s| (s / from.element()) as isize);
+        // With the numbers in the kernel of its taps.
+        let segment = |run: &Taps, (kz, oz): &(usize, isize), (ky, oy): &(usize, isize)| {
+            let start = oz * stride[0] + oy * stride[1] + run[0].1 * stride[2];
+            let number = |kx| (kz * conv.kernel[1] + ky) * conv.kernel[2] + kx;
+            let numbers = run.iter().map(|(kx, _)| Some(number(*kx)));
+            (Segment { start, taps: run.len() }, numbers.collect::<Vec<_>>())
+        };
+        let all = runs.iter().flat_map(|run| rows().map(move |(z, y)| segment(run, z, y)));
+        let all: Vec<_> = all.collect();
+        for same in all.chunk_by(|a, b| a.0.taps == b.0.taps) {
+            let fill = if int8 { same.len().next_multiple_of(FOUR) - same.len() } else { 0 };
+            let none = (same[0].0, vec![None; same[0].0.taps]);
+            segments.extend(same.iter().cloned().chain(std::iter::repeat_n(none, fill)));
         }
-        if from.quant.is_some() {
-            taps.resize(taps.len().next_multiple_of(FOUR), taps[0]);
-        }
+        let (segments, numbers): (Vec<Segment>, Vec<_>) = segments.into_iter().unzip();
+        let (activation, lowest) = to.quant.map_or((activation, 0.0), |q| activation.of_codes(q));
         let mut layer = DepthwiseLayer {
-            from,
-            to,
-            activation: activation.in_units_of(to.quant),
+            from: joined(from, count),
+            to: joined(to, count),
+            activation,
+            lowest,
             stride: conv.stride,
             planes: z.len(),
             kernels,
-            taps,
+            weights_per_channel: segments.iter().map(|s| s.taps).sum(),
+            segments,
             weights: Packed::F32(Vec::new()),
             bias: Vec::new(),
             scale: Vec::new(),
             init: Vec::new(),
         };
         match &conv.weights {
-            Weights::F32(weights) => layer.pack_f32(conv, weights),
-            Weights::I8 { values, scale } => layer.pack_i8(conv, values, scale),
+            Weights::F32(weights) => layer.pack_f32(conv, weights, &numbers),
+            Weights::I8 { values, scale } => layer.pack_i8(conv, values, scale, &numbers),
         }
         layer
     }
@@ -86,44 +125,62 @@ impl DepthwiseLayer {
         self.kernels.lanes * if self.from.quant.is_some() { FOUR } else { 1 }
     }
 
-    fn pack_f32(&mut self, conv: &Conv, weights: &[f32]) {
-        let (per_channel, channels) = (self.taps.len(), self.to.channels);
-        let padded = channels.next_multiple_of(self.width());
-        let mut packed = Vec::with_capacity(padded * per_channel);
-        for first in (0..padded).step_by(self.width()) {
-            for tap in 0..per_channel {
-                let of = |c: usize| weights.get(c * per_channel + tap).copied().unwrap_or(0.0);
-                packed.extend((first..first + self.width()).map(of));
-            }
-        }
-        self.weights = Packed::F32(packed);
-        self.bias = conv.bias.clone();
-        self.bias.resize(padded, 0.0);
+    /// The convolution's channel for one of ours; none for those that fill up the last tile.
+    fn channel(&self, conv: &Conv, c: usize) -> Option<usize> {
+        (c < self.to.channels).then_some(c % conv.groups)
     }
 
-    fn pack_i8(&mut self, conv: &Conv, weights: &[i8], scale: &[f32]) {
-        let lanes = self.kernels.lanes;
-        let per_channel = conv.kernel.iter().product::<usize>();
+    fn pack_f32(&mut self, conv: &Conv, weights: &[f32], numbers: &[Vec<Option<usize>>]) {
         let padded = self.to.channels.next_multiple_of(self.width());
+        let taps = weights.len() / conv.groups;
         let of = |c: usize, tap: usize| {
-            let exists = c < self.to.channels && tap < per_channel;
-            if exists { weights[c * per_channel + tap] } else { 0 }
+            self.channel(conv, c).map_or(0.0, |channel| weights[channel * taps + tap])
         };
-        let order = |first: usize| {
-            (0..FOUR).flat_map(move |n| (0..lanes).map(move |lane| first + channel(n, lane)))
+        let mut packed = Vec::with_capacity(padded * taps);
+        for first in (0..padded).step_by(self.width()) {
+            for tap in numbers.iter().flatten().flatten() {
+                packed.extend((first..first + self.width()).map(|c| of(c, *tap)));
+            }
+        }
+        let bias = |c| self.channel(conv, c).map_or(0.0, |channel| conv.bias[channel]);
+        self.bias = (0..padded).map(bias).collect();
+        self.weights = Packed::F32(packed);
+    }
+
+    fn pack_i8(
+        &mut self,
+        conv: &Conv,
+        weights: &[i8],
+        scale: &[f32],
+        numbers: &[Vec<Option<usize>>],
+    ) {
+        let lanes = self.kernels.lanes;
+        let padded = self.to.channels.next_multiple_of(self.width());
+        let taps = weights.len() / conv.groups;
+        let of = |channel: Option<usize>, tap: Option<usize>| match (channel, tap) {
+            (Some(channel), Some(tap)) => weights[channel * taps + tap],
+            _ => 0,
         };
         let (zero, input) = self.from.quant.map_or((0, 1.0), |q| (q.zero, q.scale));
         let unit = self.to.quant.map_or(1.0, |q| 1.0 / q.scale);
-        let mut packed = Vec::with_capacity(padded * self.taps.len());
+        let mut packed = Vec::with_capacity(padded * self.weights_per_channel);
         for first in (0..padded).step_by(self.width()) {
-            for four in (0..self.taps.len()).step_by(FOUR) {
-                packed.extend(order(first).flat_map(|c| (four..four + FOUR).map(move |t| of(c, t))));
+            let channels: Vec<Option<usize>> = (0..FOUR)
+                .flat_map(|n| (0..lanes).map(move |lane| first + channel(n, lane)))
+                .map(|c| self.channel(conv, c))
+                .collect();
+            for four in numbers.chunks(FOUR) {
+                for tap in 0..four[0].len() {
+                    for channel in &channels {
+                        packed.extend(four.iter().map(|row| of(*channel, row[tap])));
+                    }
+                }
             }
-            for c in order(first) {
-                let sum: i32 = (0..per_channel).map(|tap| i32::from(of(c, tap))).sum();
+            for channel in channels {
+                let sum: i32 = (0..taps).map(|tap| i32::from(of(channel, Some(tap)))).sum();
                 self.init.push(sum.wrapping_mul(-(zero + OFFSET_VALUE)));
-                self.scale.push(scale.get(c).map_or(0.0, |s| input * s * unit));
-                self.bias.push(conv.bias.get(c).map_or(0.0, |b| b * unit));
+                self.scale.push(channel.map_or(0.0, |c| input * scale[c] * unit));
+                self.bias.push(channel.map_or(0.0, |c| conv.bias[c] * unit));
             }
         }
         self.weights = Packed::I8(packed);
@@ -149,20 +206,22 @@ impl DepthwiseLayer {
         let blocks = blocks([depth, height], self.planes, row_bytes, wanted);
         blocks.into_par_iter().for_each(|block| {
             for z in block.z {
-                for y in block.y.clone() {
-                    // SAFETY: tasks' rows are different; the layout gives the input a border as
-                    // wide as `reach` says.
-                    unsafe { self.row(memory, z, y) }
+                for first in (0..self.to.channels).step_by(self.width()) {
+                    for y in block.y.clone() {
+                        // SAFETY: tasks' rows are different; the layout gives the input a border
+                        // as wide as `reach` says.
+                        unsafe { self.row(memory, z, y, first) }
+                    }
                 }
             }
         });
     }
 
-    /// All channels of a few positions, then of the next ones: memory is read and written in order.
+    /// A row of one tile of channels.
     ///
     /// # Safety
     /// See [`DepthwiseLayer::run`].
-    unsafe fn row(&self, memory: Memory, z: usize, y: usize) {
+    unsafe fn row(&self, memory: Memory, z: usize, y: usize, first: usize) {
         let width = self.to.size[2];
         let most = match self.weights {
             Packed::F32(_) => self.kernels.f32.len(),
@@ -174,9 +233,7 @@ impl DepthwiseLayer {
             let m = (width - x).div_ceil(tiles - tile);
             let at = [z * self.stride[0], y * self.stride[1], x * self.stride[2]];
             let (from, to) = (self.from.at(at), self.to.at([z, y, x]));
-            for first in (0..self.to.channels).step_by(self.width()) {
-                unsafe { self.tile(memory, first, from, to, m) }
-            }
+            unsafe { self.tile(memory, first, from, to, m) }
             x += m;
         }
     }
@@ -186,10 +243,11 @@ impl DepthwiseLayer {
     unsafe fn tile(&self, memory: Memory, first: usize, from: usize, to: usize, m: usize) {
         let (from, to) = (from + first * self.from.element(), to + first * self.to.element());
         let step = self.from.stride[2] * self.stride[2] / self.from.element();
-        let (segments, length) = (&self.taps[..], 1);
+        let (segments, length) = (&self.segments[..], 1);
         let output_step = self.to.stride[2] / self.to.element();
         let channels = (self.to.channels - first).min(self.width());
-        let (activation, weights_at) = (self.activation, first * self.taps.len());
+        let activation = self.activation;
+        let weights_at = first * self.weights_per_channel;
         // SAFETY: tables hold whole tiles of channels.
         unsafe {
             let bias = self.bias.as_ptr().add(first);
@@ -217,7 +275,9 @@ impl DepthwiseLayer {
                     bias,
                     output: match self.to.quant {
                         None => I8Output::F32(memory.at(to)),
-                        Some(q) => I8Output::Stored { data: memory.at(to), zero: q.zero },
+                        Some(Quant { zero, .. }) => {
+                            I8Output::Stored { data: memory.at(to), zero, lowest: self.lowest }
+                        }
                     },
                     output_step,
                     channels,

@@ -3,8 +3,10 @@
 //! are brought side by side on the way.
 //!
 //! A tile is M neighbouring positions of an output row × one vector of channels in f32, four in
-//! int8. It is described as those of other convolutions are ([`F32Tile`], [`I8Tile`]): a segment is
-//! one tap of 1 channel. Stride, dilation and the number of axes only change where segments start.
+//! int8. It is described as those of other convolutions are ([`F32Tile`], [`I8Tile`]), by segments of
+//! 1 channel. In f32 each is one tap; in int8 four rows of taps go together, each of up to 3 taps
+//! that slide over the positions: what is brought side by side serves all of them. Stride, dilation
+//! and the number of axes only change where segments start.
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
@@ -19,10 +21,12 @@ mod x86;
 pub use layer::DepthwiseLayer;
 
 use super::conv::{F32Kernel, I8Kernel};
+#[cfg(doc)]
+use super::conv::{F32Tile, I8Tile};
 use crate::engine::{Level, Simd};
 
-/// Taps that an int8 kernel takes together, vectors of a tile's channels, and neighbouring channels
-/// of a vector.
+/// Rows of taps that an int8 kernel takes together, vectors of a tile's channels, and neighbouring
+/// channels of a vector.
 const FOUR: usize = 4;
 
 /// What one SIMD level offers, by the number of positions − 1.
@@ -32,7 +36,7 @@ struct Depthwise {
     lanes: usize,
     /// Weights are `[tap][lane]`.
     f32: &'static [F32Kernel],
-    /// Whole fours of taps; weights are `[four of taps][vector][lane][tap]`, tables
+    /// Whole fours of rows; weights are `[four of rows][tap][vector][lane][row]`, tables
     /// `[vector][lane]`. Which channel a lane has, [`channel`] says.
     i8: &'static [I8Kernel],
 }

@@ -2,7 +2,7 @@
 
 use super::{Depthwise, FOUR};
 use crate::engine::kernels::conv::scalar::{quantised, stored_value};
-use crate::engine::kernels::conv::{F32Kernel, F32Tile, I8Kernel, I8Output, I8Tile, Segment};
+use crate::engine::kernels::conv::{F32Kernel, F32Tile, I8Kernel, I8Output, I8Tile};
 
 /// As few as make a lane's channel its number.
 const LANES: usize = 4;
@@ -19,10 +19,13 @@ unsafe fn f32_tile(t: &F32Tile) {
     for c in 0..t.channels {
         // SAFETY: see above.
         unsafe {
-            let product = |(k, tap): (usize, &Segment)| {
-                *t.input.offset(tap.start).add(c) * *t.weights.add(k * LANES + c)
-            };
-            let sum: f32 = t.segments.iter().enumerate().map(product).sum();
+            let (mut sum, mut weights) = (0.0f32, t.weights);
+            for row in t.segments {
+                for tap in 0..row.taps {
+                    sum += *t.input.offset(row.start).add(tap * t.step + c) * *weights.add(c);
+                    weights = weights.add(LANES);
+                }
+            }
             *t.output.add(c) = t.activation.apply(sum + *t.bias.add(c));
         }
     }
@@ -35,10 +38,15 @@ unsafe fn i8_tile(t: &I8Tile) {
         // SAFETY: see above.
         let v = unsafe {
             let mut sum = *t.init.add(c);
-            for (k, tap) in t.segments.iter().enumerate() {
-                let a = stored_value(*t.input.offset(tap.start).add(c));
-                let w = *t.weights.add((k / FOUR * FOUR * LANES + c) * FOUR + k % FOUR);
-                sum = sum.wrapping_add(a * i32::from(w));
+            let mut weights = t.weights;
+            for rows in t.segments.as_chunks::<FOUR>().0 {
+                for tap in 0..rows[0].taps {
+                    for (k, row) in rows.iter().enumerate() {
+                        let a = stored_value(*t.input.offset(row.start).add(tap * t.step + c));
+                        sum = sum.wrapping_add(a * i32::from(*weights.add(c * FOUR + k)));
+                    }
+                    weights = weights.add(FOUR * LANES * FOUR);
+                }
             }
             t.activation.apply(sum as f32 * *t.scale.add(c) + *t.bias.add(c))
         };
@@ -46,7 +54,9 @@ unsafe fn i8_tile(t: &I8Tile) {
         unsafe {
             match t.output {
                 I8Output::F32(data) => *data.add(c) = v,
-                I8Output::Stored { data, zero } => *data.add(c) = quantised(v, zero),
+                I8Output::Stored { data, zero, lowest } => {
+                    *data.add(c) = quantised(v.max(lowest), zero);
+                }
             }
         }
     }

@@ -12,8 +12,11 @@ use crate::engine::kernels::conv::{Activation, OFFSET, reach};
 use crate::engine::kernels::{Arenas, Border, Image, Memory};
 use crate::phantom::Random;
 
-/// As a ReLU6 and a LeakyReLU in one.
-const ACTIVATION: Activation = Activation { negative_slope: 0.1, max: 3.0 };
+/// A Relu6 and the like, and a LeakyRelu with a bound.
+const ACTIVATIONS: [Activation; 2] = [
+    Activation { negative_slope: 0.0, max: 3.0 },
+    Activation { negative_slope: 0.1, max: 3.0 },
+];
 const IN: Quant = Quant { scale: 0.02, zero: -7 };
 const OUT: Quant = Quant { scale: 0.05, zero: 11 };
 
@@ -25,6 +28,9 @@ static POOLS: LazyLock<[ThreadPool; 2]> = LazyLock::new(|| {
 #[derive(Debug, Clone)]
 struct Case {
     conv: Conv,
+    activation: Activation,
+    /// Channels of another image beside each voxel written.
+    others: usize,
     size: [usize; 3],
     to: [usize; 3],
 }
@@ -48,7 +54,9 @@ fn cases() -> impl Strategy<Value = (Case, u64)> {
             let bias = (0..channels).map(|c| 0.3 - 0.02 * c as f32).collect();
             let (transposed, groups) = (false, channels);
             let conv = Conv { transposed, kernel, stride, dilation, before, groups, weights, bias };
-            (Case { conv, size, to }, seed)
+            let activation = ACTIVATIONS[(seed % 2) as usize];
+            let others = (seed / 2 % 2) as usize;
+            (Case { conv, activation, others, size, to }, seed)
         })
 }
 
@@ -63,7 +71,7 @@ impl Case {
 
     /// Σ input · weight per output, `[z][y][x][channel]`, by the definition.
     fn sums(&self, input: impl Fn(usize, usize) -> f64, weight: impl Fn(usize) -> f64) -> Vec<f64> {
-        let Case { conv, size, to } = self;
+        let Case { conv, size, to, .. } = self;
         let [kz, ky, kx] = conv.kernel;
         let mut sums = Vec::new();
         for position in 0..to.iter().product::<usize>() {
@@ -87,12 +95,12 @@ impl Case {
         sums
     }
 
-    /// The bytes of the image that the layer writes, beside one channel of another; the same with
-    /// any number of threads.
+    /// The bytes of the image that the layer writes, maybe beside channels of another; the same
+    /// with any number of threads.
     fn run(&self, simd: Simd, bytes: &[u8], quants: [Option<Quant>; 2]) -> Vec<u8> {
-        let Case { conv, size, to } = self;
+        let Case { conv, size, to, .. } = self;
         let (before, after) = reach(conv, *size, *to);
-        let [voxel, out_voxel] = [(quants[0], 0), (quants[1], 1)]
+        let [voxel, out_voxel] = [(quants[0], 0), (quants[1], self.others)]
             .map(|(quant, more)| (self.channels() + more) * if quant.is_some() { 1 } else { 4 });
         let (fill, size) = (Border::fill(quants[0]), *size);
         let border = Border { origin: 0, bytes: voxel, size, before, after, fill };
@@ -104,7 +112,7 @@ impl Case {
         let start = (depth * stride[0] + 64).next_multiple_of(64);
         let stride = [to[1] * to[2] * out_voxel, to[2] * out_voxel, out_voxel];
         let image = Image { origin: start, stride, channels, size: *to, quant: quants[1] };
-        let layer = DepthwiseLayer::new(conv, ACTIVATION, from, image, simd);
+        let layer = DepthwiseLayer::new(conv, self.activation, from, image, simd);
         let length = to[0] * stride[0];
         let run = |memory: Memory, pool: &ThreadPool| {
             border.write(memory);
@@ -127,7 +135,7 @@ impl Case {
 
     /// The image that `run` gives for these values.
     fn image(&self, values: &[f32], bytes: impl Fn(f32) -> Vec<u8>) -> Vec<u8> {
-        let other = vec![0xEE; bytes(0.0).len()];
+        let other = vec![0xEE; self.others * bytes(0.0).len()];
         let voxels = values.chunks(self.channels());
         voxels.flat_map(|v| v.iter().flat_map(|v| bytes(*v)).chain(other.clone())).collect()
     }
@@ -151,12 +159,12 @@ proptest! {
         let bytes: Vec<u8> = input.iter().flat_map(|v| v.to_ne_bytes()).collect();
         for simd in Simd::all() {
             let found = case.run(simd, &bytes, [None, None]);
-            for (voxel, sums) in found.chunks(4 * channels + 4).zip(sums.chunks(channels)) {
+            for (voxel, sums) in found.chunks(4 * (channels + case.others)).zip(sums.chunks(channels)) {
                 let (values, other) = voxel.split_at(4 * channels);
                 prop_assert!(other.iter().all(|b| *b == 0xEE), "{simd}: wrote beside the image");
                 for ((v, sum), bias) in values.as_chunks().0.iter().zip(sums).zip(&case.conv.bias) {
                     let (v, expected) =
-                        (f32::from_ne_bytes(*v), ACTIVATION.apply(*sum as f32 + bias));
+                        (f32::from_ne_bytes(*v), case.activation.apply(*sum as f32 + bias));
                     let bound = 3e-6 * case.taps() as f32;
                     prop_assert!((v - expected).abs() <= bound, "{simd}: {v} {expected}");
                 }
@@ -180,7 +188,7 @@ proptest! {
             |w| f64::from(values[w]),
         );
         let expected = |unit: f32| -> Vec<f32> {
-            let activation = Activation { max: ACTIVATION.max * unit, ..ACTIVATION };
+            let activation = Activation { max: case.activation.max * unit, ..case.activation };
             let value = |(i, sum): (usize, &f64)| {
                 let c = i % channels;
                 let v = *sum as i32 as f32 * (IN.scale * scale[c] * unit);

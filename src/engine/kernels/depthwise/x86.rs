@@ -4,8 +4,9 @@ use std::arch::x86_64::*;
 
 use super::body::{self, I8Channels};
 use super::{Depthwise, FOUR};
+use crate::engine::kernels::conv::body::Codes;
 use crate::engine::kernels::conv::x86::{
-    Avx2, Avx512, AvxVnni, Vnni, code8, code16, value8, value16,
+    Avx2, Avx512, AvxVnni, Vnni, code8, code16, pack16, store64,
 };
 use crate::engine::kernels::conv::{F32Kernel, F32Tile, I8Kernel, I8Tile, OFFSET};
 
@@ -30,25 +31,26 @@ macro_rules! eight_lanes {
                 }
             }
             #[inline(always)]
-            unsafe fn finish_four(
+            unsafe fn finish_four<const LINEAR: bool>(
                 [a, b, c, d]: [__m256i; FOUR],
                 t: &I8Tile,
                 to: *mut u8,
-                zero: i32,
-                channels: usize,
+                codes: Codes,
             ) {
                 unsafe {
                     // Packing brings the channels back in order.
-                    let (a, b) = (code8(value8(a, t, 0), zero), code8(value8(b, t, 1), zero));
-                    let (c, d) = (code8(value8(c, t, 2), zero), code8(value8(d, t, 3), zero));
+                    let a = code8::<LINEAR>(a, t, 0, codes);
+                    let b = code8::<LINEAR>(b, t, 1, codes);
+                    let c = code8::<LINEAR>(c, t, 2, codes);
+                    let d = code8::<LINEAR>(d, t, 3, codes);
                     let (ab, cd) = (_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
                     let offset = _mm256_set1_epi8(OFFSET as i8);
                     let bytes = _mm256_xor_si256(_mm256_packs_epi16(ab, cd), offset);
-                    if channels >= 32 {
+                    if t.channels >= 32 {
                         _mm256_storeu_si256(to.cast(), bytes);
                     } else {
                         let bytes: [u8; 32] = std::mem::transmute(bytes);
-                        std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, channels);
+                        std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, t.channels);
                     }
                 }
             }
@@ -77,22 +79,18 @@ macro_rules! sixteen_lanes {
                 }
             }
             #[inline(always)]
-            unsafe fn finish_four(
+            unsafe fn finish_four<const LINEAR: bool>(
                 [a, b, c, d]: [__m512i; FOUR],
                 t: &I8Tile,
                 to: *mut u8,
-                zero: i32,
-                channels: usize,
+                codes: Codes,
             ) {
                 unsafe {
-                    // Packing brings the channels back in order.
-                    let (a, b) = (code16(value16(a, t, 0), zero), code16(value16(b, t, 1), zero));
-                    let (c, d) = (code16(value16(c, t, 2), zero), code16(value16(d, t, 3), zero));
-                    let (ab, cd) = (_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
-                    let offset = _mm512_set1_epi8(OFFSET as i8);
-                    let bytes = _mm512_xor_si512(_mm512_packs_epi16(ab, cd), offset);
-                    let mask = if channels >= 64 { !0 } else { (1 << channels) - 1 };
-                    _mm512_mask_storeu_epi8(to.cast(), mask, bytes);
+                    let a = code16::<LINEAR>(a, t, 0, codes);
+                    let b = code16::<LINEAR>(b, t, 1, codes);
+                    let c = code16::<LINEAR>(c, t, 2, codes);
+                    let d = code16::<LINEAR>(d, t, 3, codes);
+                    store64(pack16([a, b, c, d]), to, t.channels);
                 }
             }
         }
