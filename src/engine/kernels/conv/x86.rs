@@ -24,6 +24,19 @@ unsafe fn mask8(channels: usize) -> __m256i {
     }
 }
 
+/// Stores the first `channels` lanes: whole vectors without a mask, which takes several times as
+/// long.
+#[inline(always)]
+unsafe fn floats8(v: __m256, to: *mut f32, channels: usize) {
+    unsafe {
+        if channels >= 8 {
+            _mm256_storeu_ps(to, v);
+        } else {
+            _mm256_maskstore_ps(to, mask8(channels), v);
+        }
+    }
+}
+
 /// Ones in the first `channels` of 16 lanes.
 #[inline(always)]
 fn mask16(channels: usize) -> __mmask16 {
@@ -80,7 +93,7 @@ impl F32Vectors for Avx2 {
     unsafe fn finish(v: __m256, activation: Activation, to: *mut f32, channels: usize) {
         unsafe {
             let v = activate8(v, activation.negative_slope, activation.max);
-            _mm256_maskstore_ps(to, mask8(channels), v);
+            floats8(v, to, channels);
         }
     }
 }
@@ -116,7 +129,7 @@ impl F32Vectors for Avx512 {
     unsafe fn finish(v: __m512, activation: Activation, to: *mut f32, channels: usize) {
         unsafe {
             let v = activate16(v, activation.negative_slope, activation.max);
-            _mm512_mask_storeu_ps(to, mask16(channels), v);
+            floats16(v, to, channels);
         }
     }
 }
@@ -151,7 +164,7 @@ pub unsafe fn code8<const LINEAR: bool>(
 }
 
 #[inline(always)]
-unsafe fn store8(q: __m256i, to: *mut u8, channels: usize) {
+unsafe fn bytes8(q: __m256i, to: *mut u8, channels: usize) {
     unsafe {
         let q16 = _mm_packs_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
         let q8 = _mm_xor_si128(_mm_packs_epi16(q16, q16), _mm_set1_epi8(OFFSET as i8));
@@ -189,7 +202,7 @@ macro_rules! eight_lanes {
             }
             #[inline(always)]
             unsafe fn finish_f32(s: __m256i, t: &I8Tile, n: usize, to: *mut f32, channels: usize) {
-                unsafe { _mm256_maskstore_ps(to, mask8(channels), value8::<false>(s, t, n)) }
+                unsafe { floats8(value8::<false>(s, t, n), to, channels) }
             }
             #[inline(always)]
             unsafe fn finish_stored<const LINEAR: bool>(
@@ -200,7 +213,7 @@ macro_rules! eight_lanes {
                 codes: Codes,
                 channels: usize,
             ) {
-                unsafe { store8(code8::<LINEAR>(s, t, n, codes), to, channels) }
+                unsafe { bytes8(code8::<LINEAR>(s, t, n, codes), to, channels) }
             }
         }
     };
@@ -261,9 +274,31 @@ pub unsafe fn pack16([a, b, c, d]: [__m512i; 4]) -> __m512i {
 
 /// Stores the first `channels` bytes.
 #[inline(always)]
-pub unsafe fn store64(bytes: __m512i, to: *mut u8, channels: usize) {
-    let mask = if channels >= 64 { !0 } else { (1 << channels) - 1 };
-    unsafe { _mm512_mask_storeu_epi8(to.cast(), mask, bytes) }
+pub unsafe fn bytes64(bytes: __m512i, to: *mut u8, channels: usize) {
+    unsafe {
+        let low = _mm512_castsi512_si256(bytes);
+        match channels {
+            64.. => _mm512_storeu_si512(to.cast(), bytes),
+            48 => {
+                _mm256_storeu_si256(to.cast(), low);
+                _mm_storeu_si128(to.add(32).cast(), _mm512_extracti32x4_epi32(bytes, 2));
+            }
+            32 => _mm256_storeu_si256(to.cast(), low),
+            _ => _mm512_mask_storeu_epi8(to.cast(), (1 << channels) - 1, bytes),
+        }
+    }
+}
+
+/// As [`floats8`].
+#[inline(always)]
+unsafe fn floats16(v: __m512, to: *mut f32, channels: usize) {
+    unsafe {
+        if channels >= 16 {
+            _mm512_storeu_ps(to, v);
+        } else {
+            _mm512_mask_storeu_ps(to, mask16(channels), v);
+        }
+    }
 }
 
 macro_rules! sixteen_lanes {
@@ -291,7 +326,7 @@ macro_rules! sixteen_lanes {
             }
             #[inline(always)]
             unsafe fn finish_f32(s: __m512i, t: &I8Tile, n: usize, to: *mut f32, channels: usize) {
-                unsafe { _mm512_mask_storeu_ps(to, mask16(channels), value16::<false>(s, t, n)) }
+                unsafe { floats16(value16::<false>(s, t, n), to, channels) }
             }
             #[inline(always)]
             unsafe fn finish_stored<const LINEAR: bool>(
@@ -305,7 +340,11 @@ macro_rules! sixteen_lanes {
                 unsafe {
                     let q = _mm512_cvtsepi32_epi8(code16::<LINEAR>(s, t, n, codes));
                     let q = _mm_xor_si128(q, _mm_set1_epi8(OFFSET as i8));
-                    _mm_mask_storeu_epi8(to.cast(), mask16(channels), q);
+                    if channels >= 16 {
+                        _mm_storeu_si128(to.cast(), q);
+                    } else {
+                        _mm_mask_storeu_epi8(to.cast(), mask16(channels), q);
+                    }
                 }
             }
             #[inline(always)]
@@ -327,7 +366,7 @@ macro_rules! sixteen_lanes {
                     }
                     let order = [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15];
                     let order = _mm512_loadu_si512((&raw const order).cast::<[i32; 16]>().cast());
-                    store64(_mm512_permutexvar_epi32(order, pack16(q)), to, t.channels);
+                    bytes64(_mm512_permutexvar_epi32(order, pack16(q)), to, t.channels);
                 }
             }
         }

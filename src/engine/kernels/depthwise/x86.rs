@@ -6,7 +6,7 @@ use super::body::{self, I8Channels};
 use super::{Depthwise, FOUR};
 use crate::engine::kernels::conv::body::Codes;
 use crate::engine::kernels::conv::x86::{
-    Avx2, Avx512, AvxVnni, Vnni, code8, code16, pack16, store64,
+    Avx2, Avx512, AvxVnni, Vnni, code8, code16, pack16, bytes64,
 };
 use crate::engine::kernels::conv::{F32Kernel, F32Tile, I8Kernel, I8Tile, OFFSET};
 
@@ -90,7 +90,7 @@ macro_rules! sixteen_lanes {
                     let b = code16::<LINEAR>(b, t, 1, codes);
                     let c = code16::<LINEAR>(c, t, 2, codes);
                     let d = code16::<LINEAR>(d, t, 3, codes);
-                    store64(pack16([a, b, c, d]), to, t.channels);
+                    bytes64(pack16([a, b, c, d]), to, t.channels);
                 }
             }
         }
