@@ -4,8 +4,8 @@ use std::arch::aarch64::*;
 
 use super::body::{self, I8Channels};
 use super::{Depthwise, FOUR};
-use crate::engine::kernels::conv::body::Codes;
 use crate::engine::kernels::conv::aarch64::{DotProd, Neon, code, total};
+use crate::engine::kernels::conv::body::Codes;
 use crate::engine::kernels::conv::{F32Kernel, I8Kernel, I8Tile};
 
 macro_rules! four_lanes {
@@ -70,11 +70,8 @@ macro_rules! f32_tiles {
     ($($m:literal)*) => { &[$(body::f32_tile::<Neon, $m> as F32Kernel),*] };
 }
 
-pub const NEON: Depthwise = Depthwise {
-    lanes: 4,
-    f32: f32_tiles!(1 2 3 4 5 6 7 8),
-    i8: i8_tiles!(Neon, "neon", 1 2),
-};
+pub const NEON: Depthwise =
+    Depthwise { lanes: 4, f32: f32_tiles!(1 2 3 4 5 6 7 8), i8: i8_tiles!(Neon, "neon", 1 2) };
 
 pub const DOT_PROD: Depthwise =
     Depthwise { i8: i8_tiles!(DotProd, "neon,dotprod", 1 2 3 4), ..NEON };

@@ -45,7 +45,8 @@ enum Packed {
 fn together(conv: &Conv, from: &Image, to: &Image, width: usize) -> usize {
     let possible = conv.stride[2] == 1 && from.dense() && to.dense();
     let idle = |n: usize| (n * to.channels).next_multiple_of(width) as f64 / n as f64;
-    let counts = [1, 2, 4].into_iter().filter(|n| *n == 1 || possible && to.size[2].is_multiple_of(*n));
+    let counts =
+        [1, 2, 4].into_iter().filter(|n| *n == 1 || possible && to.size[2].is_multiple_of(*n));
     counts.min_by(|a, b| idle(*a).total_cmp(&idle(*b))).unwrap_or(1)
 }
 

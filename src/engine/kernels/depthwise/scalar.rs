@@ -7,11 +7,8 @@ use crate::engine::kernels::conv::{F32Kernel, F32Tile, I8Kernel, I8Output, I8Til
 /// As few as make a lane's channel its number.
 const LANES: usize = 4;
 
-pub const DEPTHWISE: Depthwise = Depthwise {
-    lanes: LANES,
-    f32: &[f32_tile as F32Kernel],
-    i8: &[i8_tile as I8Kernel],
-};
+pub const DEPTHWISE: Depthwise =
+    Depthwise { lanes: LANES, f32: &[f32_tile as F32Kernel], i8: &[i8_tile as I8Kernel] };
 
 /// # Safety
 /// Every element that the tile names lies inside memory that the caller owns.

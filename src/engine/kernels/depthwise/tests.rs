@@ -13,10 +13,8 @@ use crate::engine::kernels::{Arenas, Border, Image, Memory};
 use crate::phantom::Random;
 
 /// A Relu6 and the like, and a LeakyRelu with a bound.
-const ACTIVATIONS: [Activation; 2] = [
-    Activation { negative_slope: 0.0, max: 3.0 },
-    Activation { negative_slope: 0.1, max: 3.0 },
-];
+const ACTIVATIONS: [Activation; 2] =
+    [Activation { negative_slope: 0.0, max: 3.0 }, Activation { negative_slope: 0.1, max: 3.0 }];
 const IN: Quant = Quant { scale: 0.02, zero: -7 };
 const OUT: Quant = Quant { scale: 0.05, zero: 11 };
 
@@ -39,7 +37,14 @@ fn cases() -> impl Strategy<Value = (Case, u64)> {
     let axis = || (1..6usize, 1..3usize, 1..3usize, 0..4usize, 0..4usize);
     let channels = prop_oneof![4 => 2..70usize, 1 => 120..200usize];
     let size = (1..3usize, 1..7usize, 1..24usize);
-    (prop_oneof![3 => Just((1, 1, 1, 0, 0)), 1 => axis()], axis(), axis(), channels, size, any::<u64>())
+    (
+        prop_oneof![3 => Just((1, 1, 1, 0, 0)), 1 => axis()],
+        axis(),
+        axis(),
+        channels,
+        size,
+        any::<u64>(),
+    )
         .prop_map(|(az, ay, ax, channels, (z, y, x), seed)| {
             let axes = [az, ay, ax];
             let [kernel, stride, dilation] =

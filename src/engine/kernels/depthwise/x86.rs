@@ -6,7 +6,7 @@ use super::body::{self, I8Channels};
 use super::{Depthwise, FOUR};
 use crate::engine::kernels::conv::body::Codes;
 use crate::engine::kernels::conv::x86::{
-    Avx2, Avx512, AvxVnni, Vnni, code8, code16, pack16, bytes64,
+    Avx2, Avx512, AvxVnni, Vnni, bytes64, code8, code16, pack16,
 };
 use crate::engine::kernels::conv::{F32Kernel, F32Tile, I8Kernel, I8Tile, OFFSET};
 
