@@ -152,7 +152,8 @@ pub(super) fn split(blocks: usize, width: usize, most: &[usize]) -> Vec<usize> {
 impl Layer {
     pub fn new(conv: &Conv, activation: Activation, from: Image, to: Image, tiles: Tiles) -> Self {
         let int8 = from.quant.is_some();
-        let (activation, lowest) = to.quant.map_or((activation, 0.0), |q| activation.of_codes(q));
+        let codes = to.quant.map(|quant| activation.of_codes(quant, &conv.bias));
+        let (activation, lowest) = codes.unwrap_or((activation, 0.0));
         let mut layer = Layer {
             from,
             to,

@@ -48,10 +48,12 @@ impl Activation {
     }
 
     /// For values that become codes: what is done to them, in units of the format's scale, and the
-    /// lowest one then. A Relu is that bound alone; beyond [`LARGEST`] codes are clamped anyway.
-    pub fn of_codes(self, quant: Quant) -> (Activation, f32) {
+    /// lowest one then. A Relu is that bound alone, unless a bias is no number, which must become
+    /// the lowest code; beyond [`LARGEST`] codes are clamped anyway.
+    pub fn of_codes(self, quant: Quant, bias: &[f32]) -> (Activation, f32) {
         let max = (self.max / quant.scale).min(LARGEST);
-        if self.negative_slope == 0.0 && max >= 0.0 {
+        let numbers = !bias.iter().any(|b| b.is_nan());
+        if self.negative_slope == 0.0 && max >= 0.0 && numbers {
             return (Activation { negative_slope: 1.0, max }, 0.0);
         }
         (Activation { max, ..self }, -LARGEST)

@@ -98,7 +98,8 @@ impl DepthwiseLayer {
             segments.extend(same.iter().cloned().chain(std::iter::repeat_n(none, fill)));
         }
         let (segments, numbers): (Vec<Segment>, Vec<_>) = segments.into_iter().unzip();
-        let (activation, lowest) = to.quant.map_or((activation, 0.0), |q| activation.of_codes(q));
+        let codes = to.quant.map(|quant| activation.of_codes(quant, &conv.bias));
+        let (activation, lowest) = codes.unwrap_or((activation, 0.0));
         let mut layer = DepthwiseLayer {
             from: joined(from, count),
             to: joined(to, count),
