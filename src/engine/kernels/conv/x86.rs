@@ -24,8 +24,7 @@ unsafe fn mask8(channels: usize) -> __m256i {
     }
 }
 
-/// Stores the first `channels` lanes: whole vectors without a mask, which takes several times as
-/// long.
+/// Stores the first `channels` lanes: whole vectors without a mask, which would be slower.
 #[inline(always)]
 unsafe fn floats8(v: __m256, to: *mut f32, channels: usize) {
     unsafe {
