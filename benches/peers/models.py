@@ -1,6 +1,6 @@
 """The files of a network: f32, its int8 versions, an input and the output expected for it.
 
-int8 comes from each peer's own quantiser with the same calibration pairs. Files are kept in a
+int8 comes from each peer's own quantiser with the same calibration inputs. Files are kept in a
 folder named by what makes them, so that none outlives its recipe.
 """
 
@@ -23,37 +23,39 @@ INPUT_SEED = 0
 # A few roundings of f32: what two right engines may differ by before they round to codes.
 NUDGE = 1e-6
 # What onnxruntime quantises; instance norm has no int8 version in either engine.
-OPERATORS = ["Conv", "ConvTranspose", "Concat", "Resize", "Relu", "LeakyRelu"]
+OPERATORS = ["Conv", "ConvTranspose", "Concat", "Resize", "Relu", "LeakyRelu", "Clip", "Add",
+             "MaxPool"]
 
 
 class Reader(CalibrationDataReader):
-    def __init__(self, pairs):
-        self.pairs = iter(pairs)
+    def __init__(self, source, inputs):
+        self.name = onnx.load(source).graph.input[0].name
+        self.inputs = iter(inputs)
 
     def get_next(self):
-        pair = next(self.pairs, None)
-        return None if pair is None else {"pair": pair}
+        values = next(self.inputs, None)
+        return None if values is None else {self.name: values}
 
 
-def qdq(source, target, pairs, signed):
+def qdq(source, target, inputs, signed):
     """Standard QDQ by onnxruntime, weights per channel. Signed activations are symmetric."""
     logging.getLogger().setLevel(logging.ERROR)  # It advises shape inference; ours are known.
     quantize_static(
-        source, target, Reader(pairs), quant_format=QuantFormat.QDQ, per_channel=True,
+        source, target, Reader(source, inputs), quant_format=QuantFormat.QDQ, per_channel=True,
         op_types_to_quantize=OPERATORS, calibrate_method=CalibrationMethod.MinMax,
         activation_type=QuantType.QInt8 if signed else QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         extra_options={"ActivationSymmetric": signed, "WeightSymmetric": True})
 
 
-def nncf_int8(source, target, pairs):
+def nncf_int8(source, target, inputs):
     """OpenVINO's own quantiser with its preset for speed."""
     import nncf
     import openvino
 
     model = openvino.Core().read_model(source)
-    model = nncf.quantize(model, nncf.Dataset(pairs), preset=nncf.QuantizationPreset.PERFORMANCE,
-                          subset_size=len(pairs))
+    model = nncf.quantize(model, nncf.Dataset(inputs), preset=nncf.QuantizationPreset.PERFORMANCE,
+                          subset_size=len(inputs))
     openvino.save_model(model, target, compress_to_fp16=False)
 
 
@@ -89,18 +91,21 @@ def prepare(name, kinds, binaries):
         nets.phantom(size, INPUT_SEED).tofile(paths["input"])
         answer(paths["f32"], paths["input"], paths["reference"])
 
+    # Of frames by onnxruntime's quantiser until intraop's calibrates networks of frames.
+    own = (lambda *files: package.network(binaries, *files)) if len(size) == 3 else (
+        lambda *files: qdq(*files, signed=True))
     quantisers = {
-        "own": lambda *files: package.network(binaries, *files),
+        "own": own,
         "s8": lambda *files: qdq(*files, signed=True),
         "u8": lambda *files: qdq(*files, signed=False),
         "nncf": nncf_int8,
     }
     missing = [kind for kind in quantisers if kind in kinds and not Path(paths[kind]).exists()]
     if missing:
-        pairs = [nets.phantom(size, seed) for seed in CALIBRATION_SEEDS]
+        inputs = [nets.phantom(size, seed) for seed in CALIBRATION_SEEDS]
     for kind in missing:
         print(f"{name}: quantising ({kind})", flush=True)
-        quantisers[kind](paths["f32"], paths[kind], pairs)
+        quantisers[kind](paths["f32"], paths[kind], inputs)
     if "own" in missing:
         answer(paths["own"], paths["input"], paths["own-reference"])
         answer(paths["own"], paths["input"], paths["own-nudged"], 1 + NUDGE)
@@ -110,8 +115,9 @@ def prepare(name, kinds, binaries):
 def answer(model, source, target, factor=1):
     """Writes what onnxruntime computes for an input times a factor."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    pair = np.fromfile(source, np.float32).reshape(session.get_inputs()[0].shape)
-    session.run(None, {"pair": pair * np.float32(factor)})[0].tofile(target)
+    (first,) = session.get_inputs()
+    values = np.fromfile(source, np.float32).reshape(first.shape)
+    session.run(None, {first.name: values * np.float32(factor)})[0].tofile(target)
 
 
 def difference(output, reference):

@@ -28,7 +28,7 @@ CALIBRATION_PHANTOMS = 8
 def affine(size):
     """The affine stage that LDR's authors released: W and b from the whole remaining map."""
     g = nets.Graph(size, slope=0.1)
-    x = g.pair
+    x = g.input
     for channels in (16, 32, 64, 128):
         x = g.conv(x, channels, 3, 2, nets.SAME)
     x = g._add("AveragePool", [x.name], x.channels, [(n - 3) // 2 + 1 for n in x.size],

@@ -25,13 +25,14 @@ class Onnxruntime:
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         self.session = onnxruntime.InferenceSession(args.model, options, ["CPUExecutionProvider"])
-        pair = np.fromfile(args.input, np.float32).reshape(self.session.get_inputs()[0].shape)
-        self.flow = np.empty(self.session.get_outputs()[0].shape, np.float32)
+        (first,), (last,) = self.session.get_inputs(), self.session.get_outputs()
+        values = np.fromfile(args.input, np.float32).reshape(first.shape)
+        self.output = np.empty(last.shape, np.float32)
         self.binding = self.session.io_binding()
-        pair = onnxruntime.OrtValue.ortvalue_from_numpy(pair)
-        self.binding.bind_ortvalue_input("pair", pair)
+        self.binding.bind_ortvalue_input(
+            first.name, onnxruntime.OrtValue.ortvalue_from_numpy(values))
         self.binding.bind_output(
-            "flow", "cpu", 0, np.float32, self.flow.shape, self.flow.ctypes.data)
+            last.name, "cpu", 0, np.float32, self.output.shape, self.output.ctypes.data)
         self.configuration = {
             "version": onnxruntime.__version__,
             "intra_op_num_threads": options.intra_op_num_threads,
@@ -61,12 +62,12 @@ class Openvino:
         core = openvino.Core()
         compiled = core.compile_model(core.read_model(args.model), "CPU", settings)
         self.request = compiled.create_infer_request()
-        pair = openvino.Tensor(openvino.Type.f32, compiled.input(0).shape)
-        pair.data[:] = np.fromfile(args.input, np.float32).reshape(pair.data.shape)
-        self.request.set_input_tensor(pair)
-        flow = openvino.Tensor(openvino.Type.f32, compiled.output(0).shape)
-        self.request.set_output_tensor(flow)
-        self.flow = flow.data
+        first = openvino.Tensor(openvino.Type.f32, compiled.input(0).shape)
+        first.data[:] = np.fromfile(args.input, np.float32).reshape(first.data.shape)
+        self.request.set_input_tensor(first)
+        last = openvino.Tensor(openvino.Type.f32, compiled.output(0).shape)
+        self.request.set_output_tensor(last)
+        self.output = last.data
         names = ["PERFORMANCE_HINT", "EXECUTION_MODE_HINT", "INFERENCE_PRECISION_HINT",
                  "NUM_STREAMS", "INFERENCE_NUM_THREADS", "ENABLE_CPU_PINNING"]
         self.configuration = {name: str(compiled.get_property(name)) for name in names}
@@ -103,7 +104,7 @@ def main():
             peer.run()
             print(time.perf_counter_ns() - start, flush=True)
         elif command == "output":
-            peer.flow.tofile(path)
+            peer.output.tofile(path)
             print("written", flush=True)
         elif command == "layers":
             print(json.dumps(peer.layers()), flush=True)

@@ -52,6 +52,43 @@ def test_a_clip_before_int8_is_in_real_units(server, tmp_path, channels):
     compare(server, tmp_path, net, name, step=0.05)
 
 
+@pytest.mark.parametrize("channels, size, kernel, stride", [
+    (32, (9, 12), 3, 1), (32, (9, 13), 3, 2), (21, (7, 8), 5, 1), (100, (6, 10), 5, 2),
+    (6, (5, 6, 7), 3, 1), (40, (4, 5, 6), 3, 2)])
+def test_depthwise(server, tmp_path, channels, size, kernel, stride):
+    net, axes = Net([1, channels, *size], 3), len(size)
+    weight = net.weight(channels, 1, *[kernel] * axes)
+    name = net.add("Conv", ["x", weight, net.weight(channels)], group=channels,
+                   strides=[stride] * axes, pads=[kernel // 2] * 2 * axes)
+    bounds = [net.constant(np.float32(v)) for v in (0, 1)]
+    net.save(tmp_path / "net.onnx", net.add("Clip", [name, *bounds]))
+    check(server, tmp_path, random_input(net))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_an_inverted_residual_in_int8(server, tmp_path, stride):
+    """As quantisers write it: with codes before and after a Relu6 of one scale, and sums of codes.
+    Weights of few codes keep what rounds differently rare."""
+    net = Net([1, 24, 10, 12], 4)
+    bounds = [net.constant(np.float32(v)) for v in (0, 6)]
+
+    def layer(name, out, inputs, kernel, scale, **attributes):
+        weight = int8_weight(net, out, inputs, kernel, kernel, scale=scale)
+        name = net.add("Conv", [name, weight, net.weight(out)], pads=[kernel // 2] * 4, **attributes)
+        return codes(net, name, 0.05)
+
+    x = codes(net, "x", 0.05)
+    name = codes(net, net.add("Clip", [layer(x, 80, 24, 1, 0.004), *bounds]), 0.05)
+    name = layer(name, 80, 1, 3, 0.008, group=80, strides=[stride] * 2)
+    name = codes(net, net.add("Clip", [name, *bounds]), 0.05)
+    name = layer(name, 24, 80, 1, 0.002)
+    if stride == 1:
+        name = codes(net, net.add("Add", [name, x]), 0.05)
+    # Something that reads int8, so that what comes before it writes int8.
+    name = net.add("MaxPool", [name], kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
+    compare(server, tmp_path, net, name, step=0.05)
+
+
 @pytest.mark.parametrize("op", ["Conv", "InstanceNormalization"])
 def test_what_computes_f32_never_writes_int8(server, tmp_path, op):
     net = Net([1, 5, 6, 7, 9], 0)
@@ -101,15 +138,16 @@ def test_the_mean_of_a_large_image(server, tmp_path):
 
 
 @pytest.mark.parametrize("zero", [0, 7])
-@pytest.mark.parametrize("op", ["", "Relu", "Conv"])
+@pytest.mark.parametrize("op", ["", "Relu", "Conv", "Conv, Relu"])
 def test_what_is_not_a_number_is_the_lowest_code(server, tmp_path, op, zero):
     """As in onnxruntime, at every level."""
     net = Net([1, 5, 6, 7, 9], 0)
     x, name = random_input(net), "x"
-    if op == "Conv":
+    if op.startswith("Conv"):
         bias = net.constant(np.array([np.nan, 1] * 20, np.float32))
         weight = int8_weight(net, 40, 5, 3, 3, 3)
         name = net.add("Conv", [codes(net, "x", 0.05), weight, bias], pads=[1] * 6)
+        name = net.add("Relu", [name]) if op.endswith("Relu") else name
     else:
         x[0, :, 2, 3, 4] = np.nan
         name = net.add(op, ["x"]) if op else "x"

@@ -140,15 +140,15 @@ impl Graph {
     }
 
     /// Node → Activation: one node, if its kernel can write the activation's number format. A
-    /// format between them may only go if the rounding is the same without it: a Relu that
-    /// changes no scale.
+    /// format between them may only go if the rounding is the same without it: a Relu or Clip that
+    /// changes no scale, as rounding keeps the order of values.
     fn fold_activation(&mut self) -> bool {
-        let relu = Activation { negative_slope: 0.0, max: f32::INFINITY };
+        let clamps = |a: Activation| a.negative_slope == 0.0;
         let fits = |a: &Node, b: &Node| {
             let computes =
                 matches!(a.op, Op::Conv(_) | Op::Add | Op::Scale { .. } | Op::InstanceNorm { .. });
             let between = self.quant(a.output);
-            let same = between.is_none() || between == self.quant(b.output) && b.activation == relu;
+            let same = between.is_none() || between == self.quant(b.output) && clamps(b.activation);
             let writes = self.quant(b.output).is_none() || self.writes_int8(a);
             let plain = a.activation == Activation::NONE && b.op == Op::Activate;
             computes && plain && same && writes

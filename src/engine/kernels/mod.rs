@@ -11,6 +11,7 @@
 
 mod blocks;
 pub mod conv;
+pub mod depthwise;
 mod image;
 mod map;
 mod norm;

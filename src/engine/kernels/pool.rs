@@ -1,10 +1,13 @@
 //! Operations that gather voxels: pooling and resizing.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
-use super::conv::OFFSET;
 use super::map::value;
+use super::rows::{Ordered, max_along, max_voxels};
 use super::{Image, Memory};
+use crate::engine::Simd;
 use crate::engine::graph::{Pool, Resize};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -12,56 +15,81 @@ pub struct PoolStep {
     pub pool: Pool,
     pub from: Image,
     pub to: Image,
+    pub simd: Simd,
 }
 
 impl PoolStep {
     pub fn run(&self, memory: Memory) {
+        match (self.pool.max, self.to.quant) {
+            (true, Some(_)) => self.largest::<u8>(memory),
+            (true, None) => self.largest::<f32>(memory),
+            (false, _) => self.means(memory),
+        }
+    }
+
+    /// The part inside the image of the window of an output's place along an axis; never empty,
+    /// as pads are smaller than kernels.
+    fn window(&self, a: usize, at: usize) -> Range<usize> {
+        let start = at * self.pool.stride[a];
+        let end = (start + self.pool.kernel[a]).saturating_sub(self.pool.before[a]);
+        start.saturating_sub(self.pool.before[a])..end.min(self.from.size[a])
+    }
+
+    /// Across the rows of a window first, all of their voxels together, then along the row.
+    fn largest<T: Ordered>(&self, memory: Memory) {
+        let (from, to) = (&self.from, &self.to);
+        let channels = to.channels;
+        let along: Vec<_> = (0..to.size[2]).map(|x| self.window(2, x)).collect();
+        let length = from.size[2] * channels;
+        (0..to.rows()).into_par_iter().for_each_init(
+            || vec![T::LOWEST; length],
+            |rows, row| {
+                let (zs, ys) = (self.window(0, row / to.size[1]), self.window(1, row % to.size[1]));
+                rows.fill(T::LOWEST);
+                for (z, y) in zs.flat_map(|z| ys.clone().map(move |y| (z, y))) {
+                    // SAFETY: inside the image, which nobody writes now.
+                    let row = unsafe { from.voxels::<T>(memory, z * from.size[1] + y) };
+                    max_voxels(self.simd, rows, row, channels);
+                }
+                // SAFETY: the row is this task's alone, and apart from what is read. What lies
+                // between its voxels stays as it is.
+                let row = unsafe { to.voxels_mut::<T>(memory, row) };
+                max_along(self.simd, rows, &along, row, channels);
+            },
+        );
+    }
+
+    fn means(&self, memory: Memory) {
         let to = &self.to;
         (0..to.rows()).into_par_iter().for_each(|row| {
-            let (z, y) = (row / to.size[1], row % to.size[1]);
+            let at = [row / to.size[1], row % to.size[1]];
             for x in 0..to.size[2] {
-                // The window's part inside the image; never empty, as pads are smaller than
-                // kernels.
-                let window = [z, y, x].into_iter().zip(0..3).map(|(at, a)| {
-                    let start = at * self.pool.stride[a];
-                    let end = (start + self.pool.kernel[a]).saturating_sub(self.pool.before[a]);
-                    start.saturating_sub(self.pool.before[a])..end.min(self.from.size[a])
+                let [zs, ys, xs] = [(0, at[0]), (1, at[1]), (2, x)].map(|(a, i)| self.window(a, i));
+                let places = zs.flat_map(|z| {
+                    let xs = xs.clone();
+                    ys.clone().flat_map(move |y| xs.clone().map(move |x| self.from.at([z, y, x])))
                 });
-                let window: Vec<_> = window.collect();
                 for c in 0..to.channels {
                     // SAFETY: the row is this task's; the images are the plan's and apart.
-                    unsafe { self.voxel(memory, to.at([z, y, x]), c, &window) }
+                    unsafe { self.mean(memory, to.at([at[0], at[1], x]), c, places.clone()) }
                 }
             }
         });
     }
 
-    unsafe fn voxel(&self, memory: Memory, to: usize, c: usize, window: &[std::ops::Range<usize>]) {
-        let [zs, ys, xs] = window else { return };
-        let places = zs.clone().flat_map(|z| {
-            ys.clone().flat_map(move |y| xs.clone().map(move |x| self.from.at([z, y, x])))
-        });
-        let n = zs.len() * ys.len() * xs.len();
+    unsafe fn mean(
+        &self,
+        memory: Memory,
+        to: usize,
+        c: usize,
+        places: impl Iterator<Item = usize> + Clone,
+    ) {
+        let whole = self.pool.kernel.iter().product();
+        let n = if self.pool.count_padding { whole } else { places.clone().count() };
         unsafe {
-            match (self.pool.max, self.to.quant) {
-                (true, Some(_)) => {
-                    let order = |at: usize| (*memory.at::<u8>(at + c) ^ OFFSET) as i8;
-                    let value = places.map(order).max().unwrap_or(0);
-                    *memory.at::<u8>(to + c) = value as u8 ^ OFFSET;
-                }
-                (true, None) => {
-                    let values = places.map(|at| value(memory, &self.from, at, c));
-                    *memory.at::<f32>(to + 4 * c) = values.fold(f32::NEG_INFINITY, f32::max);
-                }
-                (false, _) => {
-                    // A whole channel's mean has too many terms for a sum in f32.
-                    let values = places.map(|at| f64::from(value(memory, &self.from, at, c)));
-                    let sum: f64 = values.sum();
-                    let whole = self.pool.kernel.iter().product();
-                    let n = if self.pool.count_padding { whole } else { n };
-                    *memory.at::<f32>(to + 4 * c) = (sum / n as f64) as f32;
-                }
-            }
+            // A whole channel's mean has too many terms for a sum in f32.
+            let sum: f64 = places.map(|at| f64::from(value(memory, &self.from, at, c))).sum();
+            *memory.at::<f32>(to + 4 * c) = (sum / n as f64) as f32;
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Plain loops over rows, compiled once per SIMD level: the compiler vectorises them.
 
+use std::ops::Range;
+
 use super::conv::scalar::quantised;
 use super::conv::{Activation, OFFSET};
 use super::map::real;
@@ -85,6 +87,33 @@ vectorised! {
 
     pub fn normalize_stored(from: Row<u8>, to: RowMut<u8>, t: &Normal) {
         by_parts!(t.mean.len(), |W, start| normalize_part::<W, _, _>(start, from, &mut *to.0, to.1, t));
+    }
+
+    /// The larger of each value and the other row's.
+    pub fn max_voxels[T: Ordered](to: &mut [T], from: Row<T>, channels: usize) {
+        let (from, step) = from;
+        // One run where nothing lies between the voxels.
+        let (run, step) = if step == channels { (to.len(), from.len()) } else { (channels, step) };
+        for (to, from) in to.chunks_mut(run).zip(from.chunks(step)) {
+            to.iter_mut().zip(from).for_each(|(to, v)| *to = to.larger(*v));
+        }
+    }
+
+    /// Each voxel becomes the largest of a range of others, per channel.
+    pub fn max_along[T: Ordered](
+        from: &[T],
+        ranges: &[Range<usize>],
+        to: RowMut<T>,
+        channels: usize,
+    ) {
+        for (to, range) in to.0.chunks_mut(to.1).zip(ranges) {
+            let (first, others) = from[range.start * channels..range.end * channels].split_at(channels);
+            let to = &mut to[..channels];
+            to.copy_from_slice(first);
+            for voxel in others.chunks_exact(channels) {
+                to.iter_mut().zip(voxel).for_each(|(to, v)| *to = to.larger(*v));
+            }
+        }
     }
 
     /// Two planes' rows → voxels of two channels.
@@ -211,6 +240,31 @@ impl Sample for u8 {
     #[inline(always)]
     fn write(v: f32, zero: i32) -> u8 {
         quantised(v, zero)
+    }
+}
+
+/// A value, or a code as it is stored.
+pub trait Ordered: Copy + Send + Sync {
+    const LOWEST: Self;
+    fn larger(self, other: Self) -> Self;
+}
+
+impl Ordered for f32 {
+    const LOWEST: f32 = f32::NEG_INFINITY;
+
+    #[inline(always)]
+    fn larger(self, other: f32) -> f32 {
+        self.max(other)
+    }
+}
+
+impl Ordered for u8 {
+    const LOWEST: u8 = i8::MIN as u8 ^ OFFSET;
+
+    #[inline(always)]
+    fn larger(self, other: u8) -> u8 {
+        // Stored with an offset, codes are in the order of bytes.
+        if OFFSET == 0 { (self as i8).max(other as i8) as u8 } else { self.max(other) }
     }
 }
 

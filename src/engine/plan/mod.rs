@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::Simd;
 use super::graph::{Graph, Id, Node, Op, Tensor};
 use super::kernels::conv::{Activation, Layer, Tiles, Winograd};
+use super::kernels::depthwise::DepthwiseLayer;
 use super::kernels::planar::{PlanarLayer, Target};
 use super::kernels::{
     Arenas, Border, Map, MapKind, Memory, Norm, Pack, PoolStep, ResizeStep, Unpack,
@@ -34,6 +35,7 @@ enum Work {
     Pack(Pack),
     Conv(Box<Layer>),
     Winograd(Box<Winograd>),
+    Depthwise(Box<DepthwiseLayer>),
     Planar(Box<PlanarLayer>),
     Map(Map),
     Pool(PoolStep),
@@ -159,6 +161,7 @@ impl Work {
             Work::Pack(pack) => pack.run(memory, inputs),
             Work::Conv(layer) => layer.run(memory),
             Work::Winograd(layer) => layer.run(memory),
+            Work::Depthwise(layer) => layer.run(memory),
             Work::Planar(layer) => layer.run(memory, outputs),
             Work::Map(map) => map.run(memory),
             Work::Pool(pool) => pool.run(memory),
@@ -268,6 +271,10 @@ fn work(
             let layer = Winograd::new(conv, node.activation, from, to, Tiles::new(simd));
             Work::Winograd(Box::new(layer))
         }
+        Op::Conv(conv) if DepthwiseLayer::fits(conv, from.channels) => {
+            let layer = DepthwiseLayer::new(conv, node.activation, from, to, simd);
+            Work::Depthwise(Box::new(layer))
+        }
         Op::Conv(conv) => {
             Work::Conv(Box::new(Layer::new(conv, node.activation, from, to, Tiles::new(simd))))
         }
@@ -279,7 +286,7 @@ fn work(
         Op::Scale { factor, shift } => {
             map(MapKind::Scale { factor: factor.clone(), shift: shift.clone() }, vec![from])
         }
-        Op::Pool(pool) => Work::Pool(PoolStep { pool: pool.clone(), from, to }),
+        Op::Pool(pool) => Work::Pool(PoolStep { pool: pool.clone(), from, to, simd }),
         Op::Resize(mode) => Work::Resize(ResizeStep { mode: *mode, from, to }),
         Op::InstanceNorm { epsilon, factor, shift } => Work::Norm(Norm {
             epsilon: *epsilon,
@@ -316,6 +323,7 @@ fn info(graph: &Graph, node: &Node, work: &Work) -> StepInfo {
         weight_bytes: match work {
             Work::Conv(layer) => layer.bytes(),
             Work::Winograd(layer) => layer.bytes(),
+            Work::Depthwise(layer) => layer.bytes(),
             Work::Planar(layer) => layer.bytes(),
             _ => 0,
         },

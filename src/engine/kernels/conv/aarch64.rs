@@ -3,14 +3,14 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::body::{self, F32Vectors, I8Vectors};
+use super::body::{self, Codes, F32Vectors, I8Vectors};
 use super::transform;
 use super::{Activation, F32Kernel, F32Tile, I8Kernel, I8Tile, Tiles};
 
 /// 4 lanes.
-struct Neon;
+pub struct Neon;
 /// 4 lanes, int8 by the dot product.
-struct DotProd;
+pub struct DotProd;
 
 #[inline(always)]
 pub unsafe fn activate(v: float32x4_t, slope: f32, max: f32) -> float32x4_t {
@@ -104,23 +104,37 @@ impl F32Vectors for Neon {
 }
 
 #[inline(always)]
-unsafe fn value(sum: int32x4_t, t: &I8Tile, n: usize) -> float32x4_t {
+unsafe fn value<const LINEAR: bool>(sum: int32x4_t, t: &I8Tile, n: usize) -> float32x4_t {
     unsafe {
         let scale = vld1q_f32(t.scale.add(4 * n));
         let bias = vld1q_f32(t.bias.add(4 * n));
         // Not fused: the same rounding as on every other architecture.
         let v = vaddq_f32(vmulq_f32(vcvtq_f32_s32(sum), scale), bias);
+        if LINEAR {
+            return vminq_f32(v, vdupq_n_f32(t.activation.max));
+        }
         activate(v, t.activation.negative_slope, t.activation.max)
     }
 }
 
+/// The codes of a sum, within i16.
 #[inline(always)]
-unsafe fn store_bytes(v: float32x4_t, to: *mut u8, zero: i32, channels: usize) {
+pub unsafe fn code<const LINEAR: bool>(
+    sum: int32x4_t,
+    t: &I8Tile,
+    n: usize,
+    codes: Codes,
+) -> int16x4_t {
     unsafe {
-        // A conversion makes NaN 0; here it becomes the lowest value, which changes no other.
-        let v = vmaxnmq_f32(v, vdupq_n_f32(-1048576.0));
-        let q = vqaddq_s32(vcvtnq_s32_f32(v), vdupq_n_s32(zero));
-        let q16 = vqmovn_s32(q);
+        // Of NaN and a number this takes the number.
+        let v = vmaxnmq_f32(value::<LINEAR>(sum, t, n), vdupq_n_f32(codes.lowest));
+        vqmovn_s32(vqaddq_s32(vcvtnq_s32_f32(v), vdupq_n_s32(codes.zero)))
+    }
+}
+
+#[inline(always)]
+unsafe fn store_bytes(q16: int16x4_t, to: *mut u8, channels: usize) {
+    unsafe {
         let q8 = vqmovn_s16(vcombine_s16(q16, q16));
         let bytes: [u8; 8] = std::mem::transmute(q8);
         std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, channels.min(4));
@@ -162,18 +176,18 @@ macro_rules! four_lanes {
             }
             #[inline(always)]
             unsafe fn finish_f32(s: $sum, t: &I8Tile, n: usize, to: *mut f32, channels: usize) {
-                unsafe { store_f32(value($total(s), t, n), to, channels) }
+                unsafe { store_f32(value::<false>($total(s), t, n), to, channels) }
             }
             #[inline(always)]
-            unsafe fn finish_stored(
+            unsafe fn finish_stored<const LINEAR: bool>(
                 s: $sum,
                 t: &I8Tile,
                 n: usize,
                 to: *mut u8,
-                zero: i32,
+                codes: Codes,
                 channels: usize,
             ) {
-                unsafe { store_bytes(value($total(s), t, n), to, zero, channels) }
+                unsafe { store_bytes(code::<LINEAR>($total(s), t, n, codes), to, channels) }
             }
         }
     };
@@ -201,7 +215,7 @@ unsafe fn dot_neon(sum: Halves, a: int8x16_t, w: int8x16_t) -> Halves {
 }
 
 #[inline(always)]
-unsafe fn total(sum: Halves) -> int32x4_t {
+pub unsafe fn total(sum: Halves) -> int32x4_t {
     unsafe { vpaddq_s32(sum.0, sum.1) }
 }
 

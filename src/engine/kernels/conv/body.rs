@@ -17,6 +17,8 @@ macro_rules! unroll {
     };
 }
 
+pub(in crate::engine::kernels) use unroll;
+
 /// Asks for a cache line that will be read soon; any address will do.
 #[inline(always)]
 pub fn prefetch(line: *const u8) {
@@ -191,6 +193,13 @@ unsafe fn f32_step<I: F32Vectors, const M: usize, const N: usize, const T: usize
     }
 }
 
+/// How values become codes, see [`I8Output::Stored`].
+#[derive(Clone, Copy)]
+pub struct Codes {
+    pub zero: i32,
+    pub lowest: f32,
+}
+
 /// The vector operations of an int8 tile.
 pub trait I8Vectors: Sized {
     const LANES: usize;
@@ -218,15 +227,31 @@ pub trait I8Vectors: Sized {
     }
     /// Stores the first `channels` lanes as f32; `n` is the vector's number in the tile.
     unsafe fn finish_f32(sum: Self::Sum, t: &I8Tile, n: usize, to: *mut f32, channels: usize);
-    /// … as stored bytes with this zero point.
-    unsafe fn finish_stored(
+    /// … as stored bytes. `LINEAR`: the activation has a slope of 1.
+    unsafe fn finish_stored<const LINEAR: bool>(
         sum: Self::Sum,
         t: &I8Tile,
         n: usize,
         to: *mut u8,
-        zero: i32,
+        codes: Codes,
         channels: usize,
     );
+    /// The same of all vectors of a position.
+    #[inline(always)]
+    unsafe fn finish_position<const N: usize, const LINEAR: bool>(
+        sums: [Self::Sum; N],
+        t: &I8Tile,
+        to: *mut u8,
+        codes: Codes,
+    ) {
+        for (n, sum) in sums.into_iter().enumerate() {
+            let channels = t.channels.saturating_sub(n * Self::LANES);
+            unsafe {
+                let to = to.add(n * Self::LANES);
+                Self::finish_stored::<LINEAR>(sum, t, n, to, codes, channels);
+            }
+        }
+    }
 }
 
 /// # Safety
@@ -255,18 +280,29 @@ pub unsafe fn i8_tile<I: I8Vectors, const M: usize, const N: usize>(t: &I8Tile) 
                 _ => i8_segment::<I, M, N, 1>(t, input, next, weights, sums),
             };
         }
-        unroll!(m in 0..M => {
-            for (n, sum) in sums[m].iter().enumerate() {
-                let at = m * t.output_step + n * I::LANES;
-                let channels = t.channels.saturating_sub(n * I::LANES);
-                match t.output {
-                    I8Output::F32(data) => I::finish_f32(*sum, t, n, data.add(at), channels),
-                    I8Output::Stored { data, zero } => {
-                        I::finish_stored(*sum, t, n, data.add(at), zero, channels);
+        match t.output {
+            I8Output::F32(data) => {
+                unroll!(m in 0..M => {
+                    for (n, sum) in sums[m].iter().enumerate() {
+                        let to = data.add(m * t.output_step + n * I::LANES);
+                        let channels = t.channels.saturating_sub(n * I::LANES);
+                        I::finish_f32(*sum, t, n, to, channels);
                     }
-                }
+                });
             }
-        });
+            I8Output::Stored { data, zero, lowest } if t.activation.negative_slope == 1.0 => {
+                unroll!(m in 0..M => {
+                    let to = data.add(m * t.output_step);
+                    I::finish_position::<N, true>(sums[m], t, to, Codes { zero, lowest });
+                });
+            }
+            I8Output::Stored { data, zero, lowest } => {
+                unroll!(m in 0..M => {
+                    let to = data.add(m * t.output_step);
+                    I::finish_position::<N, false>(sums[m], t, to, Codes { zero, lowest });
+                });
+            }
+        }
     }
 }
 

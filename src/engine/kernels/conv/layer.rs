@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::{Activation, F32Tile, I8Output, I8Tile, OFFSET_VALUE, Segment, Tiles};
-use crate::engine::graph::{Conv, Weights};
+use crate::engine::graph::{Conv, Quant, Weights};
 use crate::engine::kernels::blocks::{Block, blocks};
 use crate::engine::kernels::{Image, Memory};
 
@@ -15,6 +15,8 @@ pub struct Layer {
     from: Image,
     to: Image,
     activation: Activation,
+    /// Of values that become codes.
+    lowest: f32,
     tiles: Tiles,
     /// One for a plain convolution; a transposed one has one per offset modulo the stride.
     phases: Vec<Phase>,
@@ -89,7 +91,7 @@ pub fn axis(conv: &Conv, a: usize, phase: usize, size: usize) -> (Taps, usize) {
 }
 
 /// Runs of up to `most` taps whose offsets are `in_step` apart: those slide.
-fn runs(taps: &Taps, most: usize, in_step: usize) -> Vec<Taps> {
+pub fn runs(taps: &Taps, most: usize, in_step: usize) -> Vec<Taps> {
     let mut runs: Vec<Taps> = Vec::new();
     for tap in taps {
         let follows = |run: &&mut Taps| {
@@ -150,10 +152,13 @@ pub(super) fn split(blocks: usize, width: usize, most: &[usize]) -> Vec<usize> {
 impl Layer {
     pub fn new(conv: &Conv, activation: Activation, from: Image, to: Image, tiles: Tiles) -> Self {
         let int8 = from.quant.is_some();
+        let codes = to.quant.map(|quant| activation.of_codes(quant, &conv.bias));
+        let (activation, lowest) = codes.unwrap_or((activation, 0.0));
         let mut layer = Layer {
             from,
             to,
-            activation: activation.in_units_of(to.quant),
+            activation,
+            lowest,
             tiles,
             phases: Vec::new(),
             weights: if int8 { Packed::I8(Vec::new()) } else { Packed::F32(Vec::new()) },
@@ -462,7 +467,9 @@ impl Layer {
                         bias: self.bias.as_ptr().add(chunk.table),
                         output: match self.to.quant {
                             None => I8Output::F32(memory.at(to)),
-                            Some(q) => I8Output::Stored { data: memory.at(to), zero: q.zero },
+                            Some(Quant { zero, .. }) => {
+                                I8Output::Stored { data: memory.at(to), zero, lowest: self.lowest }
+                            }
                         },
                         output_step,
                         channels,

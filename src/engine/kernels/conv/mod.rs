@@ -14,7 +14,7 @@
 
 #[cfg(target_arch = "aarch64")]
 pub mod aarch64;
-mod body;
+pub(super) mod body;
 mod layer;
 pub mod scalar;
 mod transform;
@@ -25,7 +25,7 @@ mod tests;
 pub mod x86;
 
 pub use body::prefetch;
-pub use layer::{Layer, Taps, axis, reach};
+pub use layer::{Layer, Taps, axis, reach, runs};
 pub use winograd::Winograd;
 
 use crate::engine::graph::Quant;
@@ -45,6 +45,18 @@ impl Activation {
     /// The same for values in units of this number format's scale.
     pub fn in_units_of(self, quant: Option<Quant>) -> Activation {
         Activation { max: self.max / quant.map_or(1.0, |q| q.scale), ..self }
+    }
+
+    /// For values that become codes: what is done to them, in units of the format's scale, and the
+    /// lowest one then. A Relu is that bound alone, unless a bias is no number, which must become
+    /// the lowest code; beyond [`LARGEST`] codes are clamped anyway.
+    pub fn of_codes(self, quant: Quant, bias: &[f32]) -> (Activation, f32) {
+        let max = (self.max / quant.scale).min(LARGEST);
+        let numbers = !bias.iter().any(|b| b.is_nan());
+        if self.negative_slope == 0.0 && max >= 0.0 && numbers {
+            return (Activation { negative_slope: 1.0, max }, 0.0);
+        }
+        (Activation { max, ..self }, -LARGEST)
     }
 
     #[inline(always)]
@@ -92,6 +104,9 @@ pub const OFFSET: u8 = if cfg!(target_arch = "x86_64") { 0x80 } else { 0 };
 /// What [`OFFSET`] adds to every product's left factor.
 pub const OFFSET_VALUE: i32 = OFFSET as i32;
 
+/// In units of a scale: every code is nearer to 0, and i32 and f32 hold all whole numbers below.
+pub const LARGEST: f32 = 1_048_576.0;
+
 /// An int8 tile: `v = (init + Σ stored · w) · scale + bias`, then the activation.
 #[derive(Clone, Copy)]
 pub struct I8Tile<'a> {
@@ -118,9 +133,9 @@ pub struct I8Tile<'a> {
 pub enum I8Output {
     /// v as it is.
     F32(*mut f32),
-    /// `q = clamp(round(v) + zero)`, rounding half to even, stored; `scale` and `bias` are in
-    /// units of the output's scale.
-    Stored { data: *mut u8, zero: i32 },
+    /// `q = clamp(round(max(v, lowest)) + zero)`, rounding half to even, stored; `scale` and `bias`
+    /// are in units of the output's scale, and so is the activation, see [`Activation::of_codes`].
+    Stored { data: *mut u8, zero: i32, lowest: f32 },
 }
 
 /// The function for M positions × N vectors.

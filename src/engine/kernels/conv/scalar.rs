@@ -2,7 +2,7 @@
 
 use super::body::F32Vectors;
 use super::transform::{forward, inverse};
-use super::{Activation, F32Kernel, F32Tile, I8Kernel, I8Output, I8Tile, OFFSET, Tiles};
+use super::{Activation, F32Kernel, F32Tile, I8Kernel, I8Output, I8Tile, LARGEST, OFFSET, Tiles};
 
 const LANES: usize = 4;
 
@@ -114,7 +114,9 @@ pub unsafe fn i8_positions(t: &I8Tile, positions: usize, width: usize) {
             unsafe {
                 match t.output {
                     I8Output::F32(data) => *data.add(at) = v,
-                    I8Output::Stored { data, zero } => *data.add(at) = quantised(v, zero),
+                    I8Output::Stored { data, zero, lowest } => {
+                        *data.add(at) = quantised(v.max(lowest), zero);
+                    }
                 }
             }
         }
@@ -122,7 +124,7 @@ pub unsafe fn i8_positions(t: &I8Tile, positions: usize, width: usize) {
 }
 
 /// The left factor as the hardware sees it.
-fn stored_value(byte: u8) -> i32 {
+pub fn stored_value(byte: u8) -> i32 {
     if OFFSET == 0 { i32::from(byte as i8) } else { i32::from(byte) }
 }
 
@@ -131,8 +133,7 @@ fn stored_value(byte: u8) -> i32 {
 #[allow(clippy::manual_clamp, reason = "unlike `clamp`, `max` drops NaN")]
 #[inline(always)]
 pub fn quantised(v: f32, zero: i32) -> u8 {
-    // Beyond ±2^20 the last clamp decides anyway.
-    let v = v.max(-1_048_576.0).min(1_048_576.0).round_ties_even();
+    let v = v.max(-LARGEST).min(LARGEST).round_ties_even();
     // SAFETY: finite and in the range of i32.
     let q = unsafe { v.to_int_unchecked::<i32>() };
     (q + zero).clamp(-128, 127) as i8 as u8 ^ OFFSET

@@ -2,18 +2,18 @@
 
 use std::arch::x86_64::*;
 
-use super::body::{self, F32Vectors, I8Vectors};
+use super::body::{self, Codes, F32Vectors, I8Vectors};
 use super::transform::{self, Forward, Inverse};
 use super::{Activation, F32Kernel, F32Tile, I8Kernel, I8Tile, OFFSET, Tiles};
 
 /// 8 lanes.
-struct Avx2;
+pub struct Avx2;
 /// 8 lanes, int8 by the 256-bit dot product.
-struct AvxVnni;
+pub struct AvxVnni;
 /// 16 lanes.
-struct Avx512;
+pub struct Avx512;
 /// 16 lanes, int8 by the 512-bit dot product.
-struct Vnni;
+pub struct Vnni;
 
 /// All ones in the first `channels` of 8 lanes.
 #[inline(always)]
@@ -21,6 +21,18 @@ unsafe fn mask8(channels: usize) -> __m256i {
     unsafe {
         let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
         _mm256_cmpgt_epi32(_mm256_set1_epi32(channels.min(8) as i32), lane)
+    }
+}
+
+/// Stores the first `channels` lanes: whole vectors without a mask, which would be slower.
+#[inline(always)]
+unsafe fn floats8(v: __m256, to: *mut f32, channels: usize) {
+    unsafe {
+        if channels >= 8 {
+            _mm256_storeu_ps(to, v);
+        } else {
+            _mm256_maskstore_ps(to, mask8(channels), v);
+        }
     }
 }
 
@@ -80,7 +92,7 @@ impl F32Vectors for Avx2 {
     unsafe fn finish(v: __m256, activation: Activation, to: *mut f32, channels: usize) {
         unsafe {
             let v = activate8(v, activation.negative_slope, activation.max);
-            _mm256_maskstore_ps(to, mask8(channels), v);
+            floats8(v, to, channels);
         }
     }
 }
@@ -116,30 +128,43 @@ impl F32Vectors for Avx512 {
     unsafe fn finish(v: __m512, activation: Activation, to: *mut f32, channels: usize) {
         unsafe {
             let v = activate16(v, activation.negative_slope, activation.max);
-            _mm512_mask_storeu_ps(to, mask16(channels), v);
+            floats16(v, to, channels);
         }
     }
 }
 
 /// What both 8-lane int8 levels share: everything but the dot product.
 #[inline(always)]
-unsafe fn value8(sum: __m256i, t: &I8Tile, n: usize) -> __m256 {
+unsafe fn value8<const LINEAR: bool>(sum: __m256i, t: &I8Tile, n: usize) -> __m256 {
     unsafe {
         let scale = _mm256_loadu_ps(t.scale.add(8 * n));
         let bias = _mm256_loadu_ps(t.bias.add(8 * n));
         let v = _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), scale), bias);
+        if LINEAR {
+            return _mm256_min_ps(_mm256_set1_ps(t.activation.max), v);
+        }
         activate8(v, t.activation.negative_slope, t.activation.max)
     }
 }
 
+/// A vector's codes, which may be beyond a byte yet.
 #[inline(always)]
-unsafe fn store8(v: __m256, to: *mut u8, zero: i32, channels: usize) {
+pub unsafe fn code8<const LINEAR: bool>(
+    sum: __m256i,
+    t: &I8Tile,
+    n: usize,
+    codes: Codes,
+) -> __m256i {
     unsafe {
-        // Beyond ±2^20 the clamp decides anyway, and the conversion stays in range. In this order
-        // NaN becomes the lowest value.
-        let bound = _mm256_set1_ps(1048576.0);
-        let v = _mm256_min_ps(_mm256_max_ps(v, _mm256_sub_ps(_mm256_setzero_ps(), bound)), bound);
-        let q = _mm256_add_epi32(_mm256_cvtps_epi32(v), _mm256_set1_epi32(zero));
+        // In this order NaN becomes the lowest value; the activation bounds what is above.
+        let v = _mm256_max_ps(value8::<LINEAR>(sum, t, n), _mm256_set1_ps(codes.lowest));
+        _mm256_add_epi32(_mm256_cvtps_epi32(v), _mm256_set1_epi32(codes.zero))
+    }
+}
+
+#[inline(always)]
+unsafe fn bytes8(q: __m256i, to: *mut u8, channels: usize) {
+    unsafe {
         let q16 = _mm_packs_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
         let q8 = _mm_xor_si128(_mm_packs_epi16(q16, q16), _mm_set1_epi8(OFFSET as i8));
         if channels >= 8 {
@@ -176,18 +201,18 @@ macro_rules! eight_lanes {
             }
             #[inline(always)]
             unsafe fn finish_f32(s: __m256i, t: &I8Tile, n: usize, to: *mut f32, channels: usize) {
-                unsafe { _mm256_maskstore_ps(to, mask8(channels), value8(s, t, n)) }
+                unsafe { floats8(value8::<false>(s, t, n), to, channels) }
             }
             #[inline(always)]
-            unsafe fn finish_stored(
+            unsafe fn finish_stored<const LINEAR: bool>(
                 s: __m256i,
                 t: &I8Tile,
                 n: usize,
                 to: *mut u8,
-                zero: i32,
+                codes: Codes,
                 channels: usize,
             ) {
-                unsafe { store8(value8(s, t, n), to, zero, channels) }
+                unsafe { bytes8(code8::<LINEAR>(s, t, n, codes), to, channels) }
             }
         }
     };
@@ -211,24 +236,67 @@ eight_lanes!(Avx2, dot_avx2);
 eight_lanes!(AvxVnni, _mm256_dpbusd_avx_epi32);
 
 #[inline(always)]
-unsafe fn value16(sum: __m512i, t: &I8Tile, n: usize) -> __m512 {
+unsafe fn value16<const LINEAR: bool>(sum: __m512i, t: &I8Tile, n: usize) -> __m512 {
     unsafe {
         let scale = _mm512_loadu_ps(t.scale.add(16 * n));
         let bias = _mm512_loadu_ps(t.bias.add(16 * n));
         let v = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale), bias);
+        if LINEAR {
+            return _mm512_min_ps(_mm512_set1_ps(t.activation.max), v);
+        }
         activate16(v, t.activation.negative_slope, t.activation.max)
     }
 }
 
+/// As [`code8`].
 #[inline(always)]
-unsafe fn store16(v: __m512, to: *mut u8, zero: i32, channels: usize) {
+pub unsafe fn code16<const LINEAR: bool>(
+    sum: __m512i,
+    t: &I8Tile,
+    n: usize,
+    codes: Codes,
+) -> __m512i {
     unsafe {
-        // As in `store8`.
-        let bound = _mm512_set1_ps(1048576.0);
-        let v = _mm512_min_ps(_mm512_max_ps(v, _mm512_sub_ps(_mm512_setzero_ps(), bound)), bound);
-        let q = _mm512_add_epi32(_mm512_cvtps_epi32(v), _mm512_set1_epi32(zero));
-        let q = _mm_xor_si128(_mm512_cvtsepi32_epi8(q), _mm_set1_epi8(OFFSET as i8));
-        _mm_mask_storeu_epi8(to.cast(), mask16(channels), q);
+        let v = _mm512_max_ps(value16::<LINEAR>(sum, t, n), _mm512_set1_ps(codes.lowest));
+        _mm512_add_epi32(_mm512_cvtps_epi32(v), _mm512_set1_epi32(codes.zero))
+    }
+}
+
+/// Bytes of the first `channels` of four vectors, which lie in each 16 bytes in turn.
+#[inline(always)]
+pub unsafe fn pack16([a, b, c, d]: [__m512i; 4]) -> __m512i {
+    unsafe {
+        let bytes = _mm512_packs_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+        _mm512_xor_si512(bytes, _mm512_set1_epi8(OFFSET as i8))
+    }
+}
+
+/// Stores the first `channels` bytes.
+#[inline(always)]
+pub unsafe fn bytes64(bytes: __m512i, to: *mut u8, channels: usize) {
+    unsafe {
+        let low = _mm512_castsi512_si256(bytes);
+        match channels {
+            64.. => _mm512_storeu_si512(to.cast(), bytes),
+            48 => {
+                _mm256_storeu_si256(to.cast(), low);
+                _mm_storeu_si128(to.add(32).cast(), _mm512_extracti32x4_epi32(bytes, 2));
+            }
+            32 => _mm256_storeu_si256(to.cast(), low),
+            _ => _mm512_mask_storeu_epi8(to.cast(), (1 << channels) - 1, bytes),
+        }
+    }
+}
+
+/// As [`floats8`].
+#[inline(always)]
+unsafe fn floats16(v: __m512, to: *mut f32, channels: usize) {
+    unsafe {
+        if channels >= 16 {
+            _mm512_storeu_ps(to, v);
+        } else {
+            _mm512_mask_storeu_ps(to, mask16(channels), v);
+        }
     }
 }
 
@@ -257,18 +325,48 @@ macro_rules! sixteen_lanes {
             }
             #[inline(always)]
             unsafe fn finish_f32(s: __m512i, t: &I8Tile, n: usize, to: *mut f32, channels: usize) {
-                unsafe { _mm512_mask_storeu_ps(to, mask16(channels), value16(s, t, n)) }
+                unsafe { floats16(value16::<false>(s, t, n), to, channels) }
             }
             #[inline(always)]
-            unsafe fn finish_stored(
+            unsafe fn finish_stored<const LINEAR: bool>(
                 s: __m512i,
                 t: &I8Tile,
                 n: usize,
                 to: *mut u8,
-                zero: i32,
+                codes: Codes,
                 channels: usize,
             ) {
-                unsafe { store16(value16(s, t, n), to, zero, channels) }
+                unsafe {
+                    let q = _mm512_cvtsepi32_epi8(code16::<LINEAR>(s, t, n, codes));
+                    let q = _mm_xor_si128(q, _mm_set1_epi8(OFFSET as i8));
+                    if channels >= 16 {
+                        _mm_storeu_si128(to.cast(), q);
+                    } else {
+                        _mm_mask_storeu_epi8(to.cast(), mask16(channels), q);
+                    }
+                }
+            }
+            #[inline(always)]
+            unsafe fn finish_position<const N: usize, const LINEAR: bool>(
+                sums: [__m512i; N],
+                t: &I8Tile,
+                to: *mut u8,
+                codes: Codes,
+            ) {
+                unsafe {
+                    if N == 1 {
+                        Self::finish_stored::<LINEAR>(sums[0], t, 0, to, codes, t.channels);
+                        return;
+                    }
+                    // One store for all, N ≤ 4.
+                    let mut q = [_mm512_setzero_si512(); 4];
+                    for (n, sum) in sums.into_iter().enumerate() {
+                        q[n] = code16::<LINEAR>(sum, t, n, codes);
+                    }
+                    let order = [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15];
+                    let order = _mm512_loadu_si512((&raw const order).cast::<[i32; 16]>().cast());
+                    bytes64(_mm512_permutexvar_epi32(order, pack16(q)), to, t.channels);
+                }
             }
         }
     };
