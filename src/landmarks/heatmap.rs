@@ -30,11 +30,10 @@ const REACH: usize = 5;
 /// it may be; its variance is the Gaussian's and that of the place. With `sigma` known, the
 /// Gaussian's is taken out.
 pub fn locate(map: &Frame<f32>, peak: &Peak) -> Option<Located> {
-    // NaN is larger than nothing.
-    let highest = (0..map.data.len()).fold(None, |best: Option<usize>, i| match best {
-        Some(b) if !(map.data[i] > map.data[b]) => best,
-        _ if map.data[i].is_nan() => best,
-        _ => Some(i),
+    // Of equals the first; NaN is below everything.
+    let highest = (0..map.data.len()).fold(None, |best: Option<usize>, i| {
+        let above = best.is_none_or(|best| map.data[i] > map.data[best]);
+        if above && !map.data[i].is_nan() { Some(i) } else { best }
     })?;
     let height = map.data[highest];
     if height < peak.threshold || !height.is_finite() {

@@ -158,7 +158,7 @@ impl<'a> Finder<'a> {
 
     /// From the pixels of a head's map to those of the frame: what a map shows is the area of its
     /// input, so outlines match and not the centres of corner pixels.
-    fn from_map(&self, head: &Head, transform: &FrameTransform) -> FrameTransform {
+    fn map_to_frame(&self, head: &Head, transform: &FrameTransform) -> FrameTransform {
         let factor = (self.size[0] / head.spatial_shape[1]) as f64;
         let offset = transform.to_original([(factor - 1.0) / 2.0; 2]);
         FrameTransform { scale: transform.scale.map(|s| s * factor), offset }
@@ -170,7 +170,7 @@ impl<'a> Finder<'a> {
     }
 
     fn heatmaps(&self, head: &Head, output: &[f32], transform: &FrameTransform) -> Vec<Landmark> {
-        let to_frame = self.from_map(head, transform);
+        let to_frame = self.map_to_frame(head, transform);
         let peak = head.peak.unwrap_or_default();
         let maps = head.channel_def.iter().zip(Self::maps(head, output));
         let landmarks = maps.map(|(name, map)| {
@@ -199,7 +199,7 @@ impl<'a> Finder<'a> {
     }
 
     fn masks(&self, head: &Head, output: &[f32], transform: &FrameTransform) -> Vec<Mask> {
-        let to_frame = self.from_map(head, transform);
+        let to_frame = self.map_to_frame(head, transform);
         let region = head.region.unwrap_or_default();
         let maps = head.channel_def.iter().zip(Self::maps(head, output));
         maps.map(|(name, map)| Mask::new(name, map, &region, to_frame)).collect()

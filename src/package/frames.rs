@@ -176,7 +176,7 @@ impl Measurement {
             return Some((field("of"), expected, format!("{:?}", self.of)));
         }
         let [low, high] = self.plausible?;
-        (!(low <= high)).then(|| {
+        (low > high || low.is_nan() || high.is_nan()).then(|| {
             let expected = "the least and the largest value".into();
             (field("plausible"), expected, format!("[{low}, {high}]"))
         })
@@ -231,7 +231,8 @@ pub(super) fn head_defect(head: &Head, input: &[usize]) -> Option<(&'static str,
         return Some(("region", "only for masks".into(), format!("{:?}", head.kind)));
     }
     let peak = head.peak.unwrap_or_default();
-    if !(peak.threshold > 0.0) || peak.sigma.is_some_and(|s| !(0.1..=100.0).contains(&s)) {
+    let low = peak.threshold.is_nan() || peak.threshold <= 0.0;
+    if low || peak.sigma.is_some_and(|s| !(0.1..=100.0).contains(&s)) {
         let expected = "a threshold above 0, a sigma of 0.1 to 100".into();
         return Some(("peak", expected, format!("{peak:?}")));
     }

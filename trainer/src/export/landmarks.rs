@@ -22,19 +22,22 @@ impl Exported for Landmarks {
         recipe.preprocess()
     }
 
-    /// By the mask, which is nearer to the truth than the ends of the axes: they are where to look.
+    /// By the mask, which is nearer to the truth; the circumference by the ends of the axes, too:
+    /// where the two disagree, neither is to be believed.
     fn measurements() -> Vec<Measurement> {
-        let of_skull = |name: &str, kind, plausible| Measurement {
+        let measure = |name: &str, kind, of: &[&str], plausible| Measurement {
             name: name.into(),
             kind,
-            of: vec![SKULL.into()],
+            of: of.iter().map(ToString::to_string).collect(),
             plausible: Some(plausible),
         };
         // From the first weeks in which there is a skull to more than at any birth.
+        let around = [40.0, 450.0];
         vec![
-            of_skull("HC", MeasurementKind::Circumference, [40.0, 450.0]),
-            of_skull("OFD", MeasurementKind::LongAxis, [12.0, 160.0]),
-            of_skull("BPD", MeasurementKind::ShortAxis, [10.0, 130.0]),
+            measure("HC", MeasurementKind::Circumference, &[SKULL], around),
+            measure("OFD", MeasurementKind::LongAxis, &[SKULL], [12.0, 160.0]),
+            measure("BPD", MeasurementKind::ShortAxis, &[SKULL], [10.0, 130.0]),
+            measure("HC_ends", MeasurementKind::Circumference, &LANDMARKS, around),
         ]
     }
 
