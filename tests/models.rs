@@ -159,14 +159,23 @@ fn a_manifest_for_frames_loads() {
              dtype = \"float32\"\nchannel_def = [\"{channel}\"]\nmodality = [\"US\"]\n"
         )
     };
-    let heads: String = ["heatmaps", "coordinates", "mask", "classes", "boxes", "image"]
-        .map(|kind| {
-            format!(
-                "[[graphs.heads]]\nname = \"{kind}\"\nkind = \"{kind}\"\nnum_channels = 2\n\
-                 spatial_shape = [64, 64]\ndtype = \"float32\"\nchannel_def = [\"a\", \"b\"]\n"
-            )
-        })
-        .concat();
+    let maps = "num_channels = 2\nspatial_shape = [64, 64]";
+    let units = "num_channels = 4\nunits = \"pixels\"";
+    let heads: String = [
+        ("heatmaps", maps),
+        ("coordinates", units),
+        ("mask", maps),
+        ("classes", "num_channels = 2"),
+        ("boxes", maps),
+        ("image", maps),
+    ]
+    .map(|(kind, keys)| {
+        format!(
+            "[[graphs.heads]]\nname = \"{kind}\"\nkind = \"{kind}\"\n{keys}\n\
+             dtype = \"float32\"\nchannel_def = [\"{kind} a\", \"{kind} b\"]\n"
+        )
+    })
+    .concat();
     let hash = intraop::package::sha256(&std::fs::read(package.join("flow1.onnx")).unwrap());
     let graph = format!("[[graphs]]\nname = \"net\"\nfile = \"flow1.onnx\"\nsha256 = \"{hash}\"\n");
     let manifest = format!("{preamble}{graph}{}{heads}{}", input("image"), &text[golden..]);

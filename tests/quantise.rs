@@ -34,7 +34,7 @@ fn a_package_is_calibrated_and_quantised() {
     command.args(["calibrate", "--model", MODEL, "--phantoms", "2", "--trials", "1", "--out"]);
     command.arg(&table);
     let said = ok(&command.output().unwrap());
-    assert!(said.contains("flow1") && said.contains("2 pairs"), "{said}");
+    assert!(said.contains("flow1") && said.contains("2 cases"), "{said}");
     let content = json(&table);
     assert_eq!((&content["cases"], &content["model"]), (&2.into(), &"demo-f32".into()));
     assert_eq!(content["trials"], 1);

@@ -40,7 +40,7 @@ fn section(
         "## Quantisation\nMade from the f32 package {} by `intraop quantize --range {} --error {}` \
          (standard QDQ: symmetric int8, a scale for each output channel of the weights and one \
          for each activation; corrected biases). What this card says elsewhere of file sizes and \
-         figures is of the f32 package.\n\n- Activations' ranges: {}, of {} calibration pairs.\n\
+         figures is of the f32 package.\n\n- Activations' ranges: {}, of {} calibration cases.\n\
          - Layers that stay f32: {kept}.\n- Golden case: the f32 values of another engine, met \
          within {:.3} of the largest value.\n\n| graph | change of its output | f32 bytes | bytes \
          |\n|---|---:|---:|---:|\n",
@@ -61,7 +61,7 @@ fn section(
     let _ = writeln!(
         text,
         "\nThe change is the root mean square of what int8 in every layer changes, as a share of \
-         the output's, measured on {} of the pairs.",
+         the output's, measured on {} of them.",
         table.trials
     );
     text

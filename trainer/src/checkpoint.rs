@@ -35,7 +35,7 @@ pub struct State<R> {
     pub effort: Effort,
     /// The runs whose weights it started with, the first of all first.
     #[serde(default = "Vec::new")]
-    pub earlier: Vec<(R, Effort)>,
+    pub earlier: Vec<Earlier<R>>,
     /// File names of the images, sorted; empty of phantoms, and where not recorded.
     #[serde(default)]
     pub images: Vec<String>,
@@ -48,7 +48,7 @@ pub struct State<R> {
 }
 
 /// What the training took, for the model card.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq)]
 pub struct Effort {
     /// All runs together.
     pub minutes: f64,
@@ -58,6 +58,15 @@ pub struct Effort {
     /// Subjects trained on and subjects kept aside.
     pub train: usize,
     pub held: usize,
+}
+
+/// A run whose weights another one started with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Earlier<R> {
+    /// Of its folder.
+    pub name: String,
+    pub recipe: R,
+    pub effort: Effort,
 }
 
 /// Numbers by name.

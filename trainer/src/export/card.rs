@@ -3,7 +3,7 @@
 use intraop::package::Manifest;
 
 use super::{Options, Stage};
-use crate::checkpoint::{Effort, State};
+use crate::checkpoint::{Earlier, Effort, State};
 use crate::recipe::Recipe;
 
 /// What a card says of one recipe only.
@@ -155,8 +155,10 @@ fn training<R: Recipe>(options: &Options, state: &State<R>, words: &Words) -> St
     let (effort, schedule) = (&state.effort, state.recipe.schedule());
     // Phantoms need no data.
     let sources = if state.images.is_empty() { "" } else { words.sources };
-    let earlier = state.earlier.iter().map(|(recipe, effort)| command(recipe, effort, sources));
-    let mut commands: Vec<String> = earlier.map(|text| text + " \\\n    --out EARLIER").collect();
+    let of_run = |run: &Earlier<R>| {
+        command(&run.recipe, &run.effort, sources) + &format!(" \\\n    --out {}", run.name)
+    };
+    let mut commands: Vec<String> = state.earlier.iter().map(of_run).collect();
     let mut last = command(&state.recipe, effort, sources);
     // Stopped early: the rate of learning still follows from --steps.
     if state.step < schedule.steps {
@@ -199,7 +201,6 @@ fn training<R: Recipe>(options: &Options, state: &State<R>, words: &Words) -> St
 fn command<R: Recipe>(recipe: &R, effort: &Effort, sources: &str) -> String {
     let mut command = format!("intraop-train {}{sources}", R::COMMAND);
     for (option, value) in recipe.options() {
-        let value = if option == "--from" { "EARLIER" } else { &value };
         command += format!(" \\\n    {option} {value}").trim_end();
     }
     if effort.threads > 0 {

@@ -324,6 +324,11 @@ fn reported(path: &Path, name: &str) -> Result<BTreeMap<String, f64>> {
         figures.extend(value.as_f64().map(|v| (name.clone(), v)));
         for (label, value) in value.as_object().into_iter().flatten() {
             figures.extend(value.as_f64().map(|v| (format!("{name}_{label}"), v)));
+            // Of each measurement the mean absolute difference, the bias and the deviation.
+            for figure in ["mae", "bias", "sd"].iter().filter(|_| *name == "measurements") {
+                let value = value[*figure].as_f64();
+                figures.extend(value.map(|v| (format!("{label}_{figure}"), v)));
+            }
         }
     }
     Ok(figures)

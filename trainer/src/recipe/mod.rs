@@ -6,7 +6,7 @@ pub mod run;
 
 use std::fmt::Debug;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use clap::{ArgMatches, parser::ValueSource};
@@ -45,6 +45,10 @@ pub trait Recipe: clap::Args + Serialize + DeserializeOwned + Clone + PartialEq 
     fn options(&self) -> Vec<(String, String)> {
         let text = |value: &Value| match value {
             Value::String(text) => text.clone(),
+            Value::Array(names) if names.iter().all(Value::is_string) => {
+                let names = names.iter().filter_map(Value::as_str).map(run_name);
+                names.collect::<Vec<_>>().join(" ")
+            }
             Value::Array(numbers) => {
                 numbers.iter().map(Value::to_string).collect::<Vec<_>>().join("x")
             }
@@ -54,6 +58,7 @@ pub trait Recipe: clap::Args + Serialize + DeserializeOwned + Clone + PartialEq 
         self.values()
             .iter()
             .filter(|(_, value)| !matches!(value, Value::Null | Value::Bool(false)))
+            .filter(|(_, value)| value.as_array().is_none_or(|list| !list.is_empty()))
             .map(|(name, value)| (option(name), text(value)))
             .collect()
     }
@@ -80,6 +85,12 @@ pub trait Recipe: clap::Args + Serialize + DeserializeOwned + Clone + PartialEq 
     }
 }
 
+/// A run is called by its folder's name, wherever that is.
+pub fn run_name(folder: &str) -> String {
+    let name = Path::new(folder).file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
 /// The options of every recipe.
 #[derive(Debug, Clone, PartialEq, clap::Args, Serialize, Deserialize)]
 pub struct Schedule {
@@ -101,10 +112,10 @@ pub struct Schedule {
     #[arg(long, default_value = "500")]
     #[serde(default)]
     pub validate_every: Option<u64>,
-    /// Start with the weights of another run of the same network, its last
-    #[arg(long, value_name = "RUN")]
+    /// Start with the last weights of another run of the same network, or with the mean of several
+    #[arg(long, value_name = "RUN", num_args = 1..)]
     #[serde(default)]
-    pub from: Option<PathBuf>,
+    pub from: Vec<PathBuf>,
 }
 
 const WEIGHT: RangeInclusive<f64> = 0.0..=1e6;

@@ -8,8 +8,8 @@ use clap::ArgMatches;
 use indicatif::{ProgressBar, ProgressStyle};
 use tch::{Device, Tensor};
 
-use super::{Recipe, Schedule};
-use crate::checkpoint::{self, Figures, Record, State};
+use super::{Recipe, Schedule, run_name};
+use crate::checkpoint::{self, Earlier, Figures, Record, State};
 use crate::nets::Weights;
 use crate::optimiser::{Adam, rate};
 use crate::random::Random;
@@ -137,16 +137,31 @@ impl<S: Student> Trainer<S> {
         Ok(trainer)
     }
 
-    /// Takes the last weights of another run.
-    fn start_from(&mut self, folder: &Path) -> Result<()> {
-        let other = Self::load(folder, false)
-            .with_context(|| format!("--from {}: cannot be used", folder.display()))?;
-        let weights: Vec<_> =
-            other.student.weights().all().map(|(n, t)| (n.clone(), t.shallow_clone())).collect();
-        self.student.weights_mut().fill(&weights)?;
-        self.state.earlier = other.state.earlier;
-        self.state.earlier.push((other.state.recipe, other.state.effort));
-        Ok(())
+    /// Takes the mean of the last weights of other runs.
+    fn start_from(&mut self, folders: &[PathBuf]) -> Result<()> {
+        let mut mean: Vec<(String, Tensor)> = vec![];
+        for folder in folders {
+            let other = Self::load(folder, false)
+                .with_context(|| format!("--from {}: cannot be used", folder.display()))?;
+            let share = 1.0 / folders.len() as f64;
+            let weights = other.student.weights().all();
+            let parts: Vec<_> = weights.map(|(n, t)| (n.clone(), t.detach() * share)).collect();
+            if mean.is_empty() {
+                mean = parts;
+            } else {
+                let sums = mean.iter().zip(parts).map(|((n, a), (_, b))| (n.clone(), a + b));
+                mean = sums.collect();
+            }
+            let state = other.state;
+            let name = run_name(&folder.to_string_lossy());
+            let own = Earlier { name, recipe: state.recipe, effort: state.effort };
+            for run in state.earlier.into_iter().chain([own]) {
+                if !self.state.earlier.contains(&run) {
+                    self.state.earlier.push(run);
+                }
+            }
+        }
+        if mean.is_empty() { Ok(()) } else { self.student.weights_mut().fill(&mean) }
     }
 
     pub fn save(&mut self, folder: &Path) -> Result<()> {
@@ -325,9 +340,7 @@ pub fn start<S: Student>(
     } else {
         let data = read(asked)?;
         let mut trainer = Trainer::new(asked.clone(), data.labels().to_vec(), device);
-        if let Some(folder) = &asked.schedule().from {
-            trainer.start_from(folder)?;
-        }
+        trainer.start_from(&asked.schedule().from)?;
         (trainer, data)
     };
     let [train_on, held] = data.counts();
