@@ -5,14 +5,9 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use common::dots::{self, DOTS, SIZE};
+use common::dots::{self, DOTS, SKULL};
 use common::{fails, files, intraop, json, ok};
-use image::{GrayImage, Luma};
-use intraop::image::Ellipse;
 use serde_json::Value;
-
-/// Its ends are whole pixels: (12, 24), (52, 24), (32, 12), (32, 36).
-const SKULL: Ellipse = Ellipse { centre: [32.0, 24.0], semi_axes: [20.0, 12.0], angle: 0.0 };
 
 struct Work {
     folder: tempfile::TempDir,
@@ -34,19 +29,8 @@ impl Work {
         self.folder.path().join(name)
     }
 
-    /// The skull, if any, with some of the dots at its ends.
     fn frame(&self, name: &str, skull: bool, dots: &[&str]) {
-        let mut image = GrayImage::new(SIZE[0] as u32, SIZE[1] as u32);
-        for (x, y, pixel) in image.enumerate_pixels_mut() {
-            let inside = SKULL.level([f64::from(x), f64::from(y)]) <= 1.0;
-            *pixel = Luma([if skull && inside { 255 } else { 0 }]);
-        }
-        for ((name, gray), end) in DOTS.iter().zip(SKULL.ends()) {
-            if dots.contains(name) {
-                image.put_pixel(end[0] as u32, end[1] as u32, Luma([*gray]));
-            }
-        }
-        image.save(self.path(name)).unwrap();
+        dots::picture(skull, dots).save(self.path(name)).unwrap();
     }
 
     fn evaluate(&self, csv: &str, more: &[&str]) -> Output {

@@ -6,14 +6,11 @@ mod common;
 use std::path::PathBuf;
 use std::process::Output;
 
-use common::dots::{self, DOTS, SIZE};
+use common::dots::{self, DOTS, SKULL};
 use common::{data, fails, files, intraop, json, ok};
 use image::{DynamicImage, GrayImage, ImageBuffer, Luma, Rgba, RgbaImage};
 use intraop::image::Ellipse;
 use serde_json::Value;
-
-/// Its ends are whole pixels: (12, 24), (52, 24), (32, 12), (32, 36).
-const SKULL: Ellipse = Ellipse { centre: [32.0, 24.0], semi_axes: [20.0, 12.0], angle: 0.0 };
 
 struct Work {
     folder: tempfile::TempDir,
@@ -46,17 +43,9 @@ impl Work {
     }
 }
 
-/// A bright ellipse with a dot of each landmark's gray at its ends.
+/// The skull with every landmark at its place.
 fn head() -> GrayImage {
-    let mut image = GrayImage::new(SIZE[0] as u32, SIZE[1] as u32);
-    for (x, y, pixel) in image.enumerate_pixels_mut() {
-        let inside = SKULL.level([f64::from(x), f64::from(y)]) <= 1.0;
-        *pixel = Luma([if inside { 255 } else { 0 }]);
-    }
-    for ((_, gray), end) in DOTS.iter().zip(SKULL.ends()) {
-        image.put_pixel(end[0] as u32, end[1] as u32, Luma([*gray]));
-    }
-    image
+    dots::picture(true, &DOTS.map(|(name, _)| name))
 }
 
 #[track_caller]
@@ -280,10 +269,16 @@ fn the_fetal_head_model_measures_real_heads_and_nothing_else() {
     assert!(mean < 5.0, "{differences:?}");
     work.save("white.png", GrayImage::from_pixel(800, 540, Luma([255])));
     work.save("black.png", GrayImage::new(800, 540));
-    for name in ["white.png", "black.png"] {
+    let run = |name: &str| {
         let mut run = intraop();
         run.arg("landmarks").arg(work.path(name)).args(["--model", "models/fetal-head"]);
-        let output = run.arg("--out").arg(work.path("out")).output().unwrap();
-        fails(&output, 2, &[name, "same value"]);
-    }
+        run.args(["--mm-per-px", "0.1", "--out"]).arg(work.path("out")).output().unwrap()
+    };
+    fails(&run("black.png"), 2, &["black.png", "same value"]);
+    // White within the black that makes it as wide as the network's input.
+    ok(&run("white.png"));
+    let entry = &work.report("landmarks.json")["images"][0];
+    let found = entry["landmarks"].as_array().unwrap().iter().filter(|l| l["found"] == true);
+    let measured = entry["measurements"].as_array().unwrap().iter();
+    assert!(found.count() == 0 && measured.clone().all(|m| m["value"].is_null()), "{entry}");
 }

@@ -4,6 +4,8 @@
 
 use std::path::Path;
 
+use image::{GrayImage, Luma};
+use intraop::image::Ellipse;
 use intraop::package::{GoldenCase, GoldenOutput, Manifest, golden_input, sha256};
 use prost::Message;
 use tract_onnx::pb::tensor_proto::DataType;
@@ -91,6 +93,24 @@ of = ["bpd_a", "bpd_b"]
 file = "golden.json"
 sha256 = "GOLDEN"
 "#;
+
+/// Its ends are whole pixels: (12, 24), (52, 24), (32, 12), (32, 36).
+pub const SKULL: Ellipse = Ellipse { centre: [32.0, 24.0], semi_axes: [20.0, 12.0], angle: 0.0 };
+
+/// A frame with the skull, if any, white on black, and some of the dots at its ends.
+pub fn picture(skull: bool, dots: &[&str]) -> GrayImage {
+    let mut image = GrayImage::new(SIZE[0] as u32, SIZE[1] as u32);
+    for (x, y, pixel) in image.enumerate_pixels_mut() {
+        let inside = SKULL.level([f64::from(x), f64::from(y)]) <= 1.0;
+        *pixel = Luma([if skull && inside { 255 } else { 0 }]);
+    }
+    for ((name, gray), end) in DOTS.iter().zip(SKULL.ends()) {
+        if dots.contains(name) {
+            image.put_pixel(end[0] as u32, end[1] as u32, Luma([*gray]));
+        }
+    }
+    image
+}
 
 /// Writes the package to `folder`.
 pub fn write(folder: &Path) {
