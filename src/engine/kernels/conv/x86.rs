@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::body::{self, Codes, F32Vectors, I8Vectors};
 use super::transform::{self, Forward, Inverse};
-use super::{Activation, F32Kernel, F32Tile, I8Kernel, I8Tile, OFFSET, Tiles};
+use super::{Activation, F32Kernel, F32Tile, I8Kernel, I8Tile, OFFSET, OFFSET_VALUE, Tiles};
 
 /// 8 lanes.
 pub struct Avx2;
@@ -250,24 +250,31 @@ unsafe fn value16<const LINEAR: bool>(sum: __m512i, t: &I8Tile, n: usize) -> __m
 
 /// As [`code8`].
 #[inline(always)]
-pub unsafe fn code16<const LINEAR: bool>(
-    sum: __m512i,
-    t: &I8Tile,
-    n: usize,
-    codes: Codes,
-) -> __m512i {
+unsafe fn code16<const LINEAR: bool>(sum: __m512i, t: &I8Tile, n: usize, codes: Codes) -> __m512i {
     unsafe {
         let v = _mm512_max_ps(value16::<LINEAR>(sum, t, n), _mm512_set1_ps(codes.lowest));
         _mm512_add_epi32(_mm512_cvtps_epi32(v), _mm512_set1_epi32(codes.zero))
     }
 }
 
-/// Bytes of the first `channels` of four vectors, which lie in each 16 bytes in turn.
+/// A vector's rounded values: bounded above by the activation, and what is below i32 or no number
+/// is its lowest.
 #[inline(always)]
-pub unsafe fn pack16([a, b, c, d]: [__m512i; 4]) -> __m512i {
+pub unsafe fn rounded16<const LINEAR: bool>(sum: __m512i, t: &I8Tile, n: usize) -> __m512i {
+    unsafe { _mm512_cvtps_epi32(value16::<LINEAR>(sum, t, n)) }
+}
+
+/// Stored bytes of the rounded values of four vectors, which lie in each 16 bytes in turn. Rounding
+/// keeps the order of values, so the zero point and the lowest code come in where more fit into a
+/// register.
+#[inline(always)]
+pub unsafe fn pack16(values: [__m512i; 4], codes: Codes) -> __m512i {
     unsafe {
-        let bytes = _mm512_packs_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
-        _mm512_xor_si512(bytes, _mm512_set1_epi8(OFFSET as i8))
+        let zero = _mm512_set1_epi16((codes.zero + OFFSET_VALUE) as i16);
+        let two = |a, b| _mm512_adds_epi16(_mm512_packs_epi32(a, b), zero);
+        let bytes = |[a, b, c, d]: [__m512i; 4]| _mm512_packus_epi16(two(a, b), two(c, d));
+        let lowest = _mm512_cvtps_epi32(_mm512_set1_ps(codes.lowest));
+        _mm512_max_epu8(bytes(values), bytes([lowest; 4]))
     }
 }
 
@@ -361,11 +368,11 @@ macro_rules! sixteen_lanes {
                     // One store for all, N ≤ 4.
                     let mut q = [_mm512_setzero_si512(); 4];
                     for (n, sum) in sums.into_iter().enumerate() {
-                        q[n] = code16::<LINEAR>(sum, t, n, codes);
+                        q[n] = rounded16::<LINEAR>(sum, t, n);
                     }
                     let order = [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15];
                     let order = _mm512_loadu_si512((&raw const order).cast::<[i32; 16]>().cast());
-                    bytes64(_mm512_permutexvar_epi32(order, pack16(q)), to, t.channels);
+                    bytes64(_mm512_permutexvar_epi32(order, pack16(q, codes)), to, t.channels);
                 }
             }
         }

@@ -6,7 +6,7 @@ use super::body::{self, I8Channels};
 use super::{Depthwise, FOUR};
 use crate::engine::kernels::conv::body::Codes;
 use crate::engine::kernels::conv::x86::{
-    Avx2, Avx512, AvxVnni, Vnni, bytes64, code8, code16, pack16,
+    Avx2, Avx512, AvxVnni, Vnni, bytes64, code8, pack16, rounded16,
 };
 use crate::engine::kernels::conv::{F32Kernel, F32Tile, I8Kernel, I8Tile, OFFSET};
 
@@ -86,11 +86,11 @@ macro_rules! sixteen_lanes {
                 codes: Codes,
             ) {
                 unsafe {
-                    let a = code16::<LINEAR>(a, t, 0, codes);
-                    let b = code16::<LINEAR>(b, t, 1, codes);
-                    let c = code16::<LINEAR>(c, t, 2, codes);
-                    let d = code16::<LINEAR>(d, t, 3, codes);
-                    bytes64(pack16([a, b, c, d]), to, t.channels);
+                    let a = rounded16::<LINEAR>(a, t, 0);
+                    let b = rounded16::<LINEAR>(b, t, 1);
+                    let c = rounded16::<LINEAR>(c, t, 2);
+                    let d = rounded16::<LINEAR>(d, t, 3);
+                    bytes64(pack16([a, b, c, d], codes), to, t.channels);
                 }
             }
         }
