@@ -128,4 +128,16 @@ pub(super) mod tests {
         layer(&mut graph, "ConvTranspose", "head", "cat", [8, 3, 2, 2, 2]);
         graph
     }
+
+    /// The same with a residual sum: down0.act + what `side` makes of it → Relu → down1.
+    pub(in super::super) fn residual() -> GraphProto {
+        let mut graph = unet();
+        let mut rest = graph.node.split_off(2);
+        layer(&mut graph, "Conv", "side", "down0.act", [4, 4, 1, 1, 1]);
+        graph.node.push(node("Add", "sum", &["down0.act", "side"], "sum"));
+        graph.node.push(node("Relu", "", &["sum"], "sum.act"));
+        rest[0].input[0] = "sum.act".into();
+        graph.node.append(&mut rest);
+        graph
+    }
 }

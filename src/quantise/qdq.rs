@@ -26,7 +26,7 @@ impl Recipe<'_> {
         let layers: BTreeMap<usize, &Layer> =
             (self.structure.layers.iter()).filter(|l| int8(&l.name)).map(|l| (l.node, l)).collect();
         let inputs = layers.values().flat_map(|l| self.structure.feeding(&l.input));
-        let outputs = layers.values().filter_map(|l| l.normalised.clone());
+        let outputs = layers.values().filter_map(|l| l.output.clone());
         let quantised: BTreeSet<String> = inputs.chain(outputs).collect();
         let tensors: BTreeMap<String, TensorProto> =
             graph.initializer.drain(..).map(|t| (t.name.clone(), t)).collect();
@@ -175,7 +175,7 @@ impl Made {
 pub(super) mod tests {
     use prost::Message;
 
-    use super::super::onnx::tests::unet;
+    use super::super::onnx::tests::{residual, unet};
     use super::*;
     use crate::engine::{Network, Simd};
 
@@ -195,11 +195,15 @@ pub(super) mod tests {
     }
 
     pub(in super::super) fn model() -> ModelProto {
+        of(unet())
+    }
+
+    fn of(graph: GraphProto) -> ModelProto {
         let opset = tract_onnx::pb::OperatorSetIdProto { version: 17, ..Default::default() };
         ModelProto {
             ir_version: 8,
             opset_import: vec![opset],
-            graph: Some(unet()),
+            graph: Some(graph),
             ..Default::default()
         }
     }
@@ -227,12 +231,25 @@ pub(super) mod tests {
 
     #[test]
     fn a_quantised_graph_computes_nearly_the_same() {
-        let (model, qdq) = (model(), apply(|_| true));
-        let (exact, rounded) = (run(&model, &input()), run(&qdq, &input()));
-        let power = |v: &[f32]| v.iter().map(|x| x * x).sum::<f32>();
-        let difference: Vec<f32> = exact.iter().zip(&rounded).map(|(a, b)| a - b).collect();
-        let share = (power(&difference) / power(&exact)).sqrt();
-        assert!(share > 0.0 && share < 0.05, "{share}");
+        for graph in [unet(), residual()] {
+            let (structure, model) = (Structure::of(&graph), of(graph));
+            let qdq = recipe(&structure, &model, |_| true);
+            let (exact, rounded) = (run(&model, &input()), run(&qdq, &input()));
+            let power = |v: &[f32]| v.iter().map(|x| x * x).sum::<f32>();
+            let difference: Vec<f32> = exact.iter().zip(&rounded).map(|(a, b)| a - b).collect();
+            let share = (power(&difference) / power(&exact)).sqrt();
+            assert!(share > 0.0 && share < 0.05, "{share}");
+        }
+    }
+
+    #[test]
+    fn residual_sums_are_of_codes_and_become_codes() {
+        let model = recipe(&Structure::of(&residual()), &of(residual()), |_| true);
+        let network = Network::new("test", &model, Simd::detect()).unwrap();
+        let sums: Vec<_> = network.steps().into_iter().filter(|s| s.op == "Add").collect();
+        assert_eq!(sums.len(), 1);
+        assert_eq!(sums[0].from, "4×4×4×4 int8 + 4×4×4×4 int8");
+        assert_eq!(sums[0].to, "4×4×4×4 int8");
     }
 
     /// A model may call its own tensors as those that are made.

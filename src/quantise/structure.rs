@@ -11,6 +11,9 @@ use super::onnx::{FLOAT, floats, int};
 const SAME_SCALE: [&str; 8] =
     ["Concat", "Resize", "MaxPool", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"];
 
+/// Activation functions that the engine computes in the node before them.
+const FUNCTIONS: [&str; 3] = ["Relu", "LeakyRelu", "Clip"];
+
 /// A convolution (or transposed one) whose weights are constants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Layer {
@@ -22,9 +25,9 @@ pub(super) struct Layer {
     pub input: String,
     /// … and its channels.
     pub channels: usize,
-    /// Its output, where only an InstanceNormalization reads it: int8 as well then, since codes
-    /// are normalised as well as real values and are a quarter of the bytes.
-    pub normalised: Option<String>,
+    /// Its output, where only an InstanceNormalization reads it, or a sum that is int8 itself: int8
+    /// as well then, since codes serve as well as real values and are a quarter of the bytes.
+    pub output: Option<String>,
 }
 
 /// What quantisation must know of a graph.
@@ -47,13 +50,9 @@ impl Structure {
         let names = graph.node.iter().flat_map(|n| n.output.iter().chain([&n.name]));
         names.for_each(|name| *named.entry(name.as_str()).or_insert(0) += 1);
         let norms = graph.node.iter().filter(|n| n.op_type == "InstanceNormalization");
-        let mut normalised: BTreeSet<&str> =
+        let normalised: BTreeSet<&str> =
             norms.filter_map(|n| n.input.first()).map(String::as_str).collect();
-        let mut read: BTreeMap<&str, usize> = BTreeMap::new();
-        let outputs = graph.output.iter().map(|o| &o.name);
-        let all = graph.node.iter().flat_map(|n| &n.input).chain(outputs);
-        all.for_each(|t| *read.entry(t.as_str()).or_default() += 1);
-        normalised.retain(|t| read[t] == 1);
+        let read = read(graph);
         let nodes = graph.node.iter().enumerate();
         let layers = nodes.clone().filter(|(_, n)| is_layer(n, &constants));
         let layers = layers.map(|(node, n)| Layer {
@@ -61,7 +60,8 @@ impl Structure {
             name: if named[n.name.as_str()] == 1 { n.name.clone() } else { n.output[0].clone() },
             input: n.input[0].clone(),
             channels: channels(n, constants[n.input[1].as_str()]),
-            normalised: n.output.first().filter(|o| normalised.contains(o.as_str())).cloned(),
+            output: Some(n.output[0].clone())
+                .filter(|o| normalised.contains(&**o) && read[&**o] == 1),
         });
         let producer = nodes.flat_map(|(i, n)| n.output.iter().map(move |o| (o.clone(), i)));
         let mut structure = Structure {
@@ -71,7 +71,7 @@ impl Structure {
             moved: graph.node.iter().map(|n| moved(n, &constants)).collect(),
         };
         for layer in structure.layers.clone() {
-            structure.scale_of.extend(layer.normalised.map(|t| (t.clone(), t)));
+            structure.scale_of.extend(layer.output.map(|t| (t.clone(), t)));
             let feeding = structure.feeding(&layer.input);
             // A tensor met before brings along all that it shares its scale with.
             let known: BTreeSet<String> =
@@ -82,7 +82,39 @@ impl Structure {
                 other.clone_from(&name);
             }
         }
+        structure.quantise_sums(graph, &read);
         structure
+    }
+
+    /// Layers whose output a sum alone reads write int8 where the sum's result and its other input
+    /// are int8, too.
+    fn quantise_sums(&mut self, graph: &GraphProto, read: &BTreeMap<&str, usize>) {
+        for sum in graph.node.iter().filter(|n| n.op_type == "Add" && n.output.len() == 1) {
+            // Codes follow the activation function.
+            let function = |n: &&NodeProto| {
+                let of_sum = n.input.first() == sum.output.first() && read[&*sum.output[0]] == 1;
+                of_sum && FUNCTIONS.contains(&&*n.op_type)
+            };
+            let result = graph.node.iter().find(function).unwrap_or(sum);
+            let coded = result.output.iter().any(|t| self.scale_of.contains_key(t));
+            let layer = |tensor: &String| {
+                let node = self.producer(tensor).filter(|_| read[tensor.as_str()] == 1)?;
+                self.layers.iter().position(|l| l.node == node)
+            };
+            let layers: Vec<Option<usize>> = sum.input.iter().map(layer).collect();
+            let known = |(tensor, layer): (&String, &Option<usize>)| {
+                layer.is_some() || self.scale_of.contains_key(tensor)
+            };
+            if !coded || !sum.input.iter().zip(&layers).all(known) {
+                continue;
+            }
+            for (tensor, layer) in sum.input.iter().zip(layers) {
+                if let Some(layer) = layer {
+                    self.layers[layer].output = Some(tensor.clone());
+                    self.scale_of.insert(tensor.clone(), tensor.clone());
+                }
+            }
+        }
     }
 
     /// The tensor itself and all that its values are copied from.
@@ -107,6 +139,15 @@ impl Structure {
     pub fn copied_from(&self, tensor: &str) -> &[String] {
         self.producer(tensor).map_or(&[], |node| &self.moved[node])
     }
+}
+
+/// How often each tensor is read, by nodes and as a graph output.
+fn read(graph: &GraphProto) -> BTreeMap<&str, usize> {
+    let outputs = graph.output.iter().map(|o| &o.name);
+    let mut read = BTreeMap::new();
+    let all = graph.node.iter().flat_map(|n| &n.input).chain(outputs);
+    all.for_each(|t| *read.entry(t.as_str()).or_default() += 1);
+    read
 }
 
 /// The activations that a node only moves.
@@ -163,7 +204,7 @@ fn is_plain_f32(tensor: &TensorProto) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::onnx::tests::{layer, node, unet};
+    use super::super::onnx::tests::{layer, node, residual, unet};
     use super::*;
 
     #[test]
@@ -191,6 +232,35 @@ mod tests {
         assert_eq!(scale(&graph).as_deref(), Some("down1"));
         graph.node.push(node("Relu", "", &["down1"], "other"));
         assert_eq!(scale(&graph), None);
+    }
+
+    #[test]
+    fn what_an_int8_sum_alone_reads_has_a_scale() {
+        let graph = residual();
+        let sum = graph.node.iter().position(|n| n.op_type == "Add").unwrap();
+        // Of what `side` writes, after a change of the graph.
+        let scale = |change: &dyn Fn(&mut Vec<NodeProto>)| {
+            let mut graph = graph.clone();
+            change(&mut graph.node);
+            Structure::of(&graph).scale_of.get("side").cloned()
+        };
+        assert_eq!(scale(&|_| ()).as_deref(), Some("side"));
+        let structure = Structure::of(&graph);
+        assert!(structure.scale_of.contains_key("sum.act"));
+        assert!(!structure.scale_of.contains_key("sum"));
+        // Others read what is added, or the sum.
+        assert_eq!(scale(&|n| n.push(node("Relu", "", &["side"], "other"))), None);
+        assert_eq!(scale(&|n| n.push(node("Relu", "", &["sum"], "other"))), None);
+        // A constant, or what has no scale, is added; or no layer reads the sum.
+        assert_eq!(scale(&|n| n[sum].input[0] = "down0.bias".into()), None);
+        assert_eq!(scale(&|n| n[sum].input[0] = "down0".into()), None);
+        assert_eq!(scale(&|n| n[sum + 2].input[0] = "down0.act".into()), None);
+        // Nodes that no one checked.
+        let odd = |n: &mut Vec<NodeProto>| {
+            n.push(node("Relu", "", &[], "empty"));
+            n.push(NodeProto { output: vec![], ..node("Add", "", &["side"], "") });
+        };
+        assert_eq!(scale(&odd), None);
     }
 
     #[test]
