@@ -91,11 +91,8 @@ def prepare(name, kinds, binaries):
         nets.phantom(size, INPUT_SEED).tofile(paths["input"])
         answer(paths["f32"], paths["input"], paths["reference"])
 
-    # Of frames by onnxruntime's quantiser until intraop's calibrates networks of frames.
-    own = (lambda *files: package.network(binaries, *files)) if len(size) == 3 else (
-        lambda *files: qdq(*files, signed=True))
     quantisers = {
-        "own": own,
+        "own": lambda *files: package.network(binaries, *files),
         "s8": lambda *files: qdq(*files, signed=True),
         "u8": lambda *files: qdq(*files, signed=False),
         "nncf": nncf_int8,

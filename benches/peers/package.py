@@ -61,22 +61,32 @@ HEAD = """
 schema = 1
 name = "{name}"
 version = "0.1.0"
-task = "registration"
+task = "{task}"
 description = "Random weights, to measure time and memory"
 license = "CC0-1.0"
 intended_use = "Benchmarks"
 precision = "f32"
 golden = {{ file = "golden.json", sha256 = "{golden}" }}
+{steps}
+[[preprocess]]
+op = "normalise"
+{normalise}
+"""
 
+# What comes before normalise: of volumes the grid, of frames the size of the input.
+GRID = """
 [grid]
 spacing_mm = [1.0, 1.0, 1.0]
 fit = "resample"
 orientation = "RAS"
 initial = "centres"
-
+"""
+RESIZE = """
 [[preprocess]]
-op = "normalise"
-{normalise}
+op = "resize"
+width = {size[1]}
+height = {size[0]}
+interpolation = "area"
 """
 
 PERCENTILES = """method = "percentile"
@@ -92,19 +102,25 @@ file = "{name}.onnx"
 sha256 = "{sha256}"
 
 [[graphs.inputs]]
-name = "pair"
-num_channels = 2
 spatial_shape = {size}
 dtype = "float32"
-channel_def = ["fixed", "moving"]
-modality = ["MR", "MR"]
+{input}
 
 [[graphs.heads]]
-name = "flow"
+name = "{head}"
 kind = "{kind}"
 dtype = "float32"
 {shape}
 """
+
+PAIR = """name = "pair"
+num_channels = 2
+channel_def = ["fixed", "moving"]
+modality = ["MR", "MR"]"""
+FRAME = """name = "frame"
+num_channels = 1
+channel_def = ["image"]
+modality = ["US"]"""
 
 SHAPES = {
     "affine": "num_channels = 12",
@@ -113,13 +129,18 @@ spatial_shape = {size}
 channel_def = ["x", "y", "z"]
 units = "voxels"
 """,
+    # A quarter of the input's size.
+    "heatmaps": """num_channels = 4
+spatial_shape = {small}
+channel_def = ["a", "b", "c", "d"]
+""",
 }
 
 # The first voxel is that of the grid's orientation, RAS, too.
-IMAGE = """NDims = 3
+DIRECTIONS = "TransformMatrix = -1 0 0 0 -1 0 0 0 1\n"
+IMAGE = """NDims = {axes}
 DimSize = {size}
-TransformMatrix = -1 0 0 0 -1 0 0 0 1
-ElementType = MET_FLOAT
+{directions}ElementType = MET_FLOAT
 ElementDataFile = LOCAL
 """
 
@@ -142,11 +163,11 @@ def scaled(graph, output, pair, largest):
     return bytes, session(bytes).run(None, {"pair": pair})[0]
 
 
-def golden(values):
+def golden(head, values):
     """A regular sample of an output, as the manifest's golden case keeps it."""
     values = values.ravel()
     stride = -(-values.size // GOLDEN_VALUES)
-    return {"flow": {"len": values.size, "stride": stride, "values": values[::stride].tolist(),
+    return {head: {"len": values.size, "stride": stride, "values": values[::stride].tolist(),
                      "largest": float(np.abs(values).max())}}
 
 
@@ -156,26 +177,34 @@ def sha256(bytes):
 
 def write(folder, graphs, outputs, size, normalise):
     """A package of graphs by name: (kind of head, bytes)."""
+    volumes = len(size) == 3
+    head = "flow" if volumes else "heatmaps"
     case = {"phantom_seed": GOLDEN_SEED, "engine": f"onnxruntime {onnxruntime.__version__}",
-            "tolerance": 5e-4, "outputs": {name: golden(v) for name, v in outputs.items()}}
+            "tolerance": 5e-4,
+            "outputs": {name: golden(head, v) for name, v in outputs.items()}}
     case = json.dumps(case).encode()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "golden.json").write_bytes(case)
-    manifest = HEAD.format(name=folder.name, golden=sha256(case), normalise=normalise)
+    manifest = HEAD.format(name=folder.name, golden=sha256(case), normalise=normalise,
+                           task="registration" if volumes else "landmarks",
+                           steps=GRID if volumes else RESIZE.format(size=size))
     for name, (kind, bytes) in graphs.items():
         (folder / f"{name}.onnx").write_bytes(bytes)
+        shape = SHAPES[kind].format(size=list(size), small=[n // 4 for n in size])
         manifest += GRAPH.format(name=name, sha256=sha256(bytes), size=list(size), kind=kind,
-                                 shape=SHAPES[kind].format(size=list(size)))
+                                 head=head, input=PAIR if volumes else FRAME, shape=shape)
     (folder / "package.toml").write_text(manifest)
 
 
-def golden_pair(binaries, folder, size, normalise):
-    """The golden case's input, and a pair as files in "phantoms", by a package's grid alone."""
-    grid, phantoms = folder / "grid", folder / "phantoms"
+def golden_input(binaries, folder, kind, size, normalise):
+    """The golden case's input, and of volumes a pair as files in "phantoms", by a package's
+    preprocessing alone."""
+    before, phantoms = folder / "before", folder / "phantoms"
     phantoms.mkdir(parents=True, exist_ok=True)
-    write(grid, {"net": ("displacement", b"")}, {}, size, normalise)
-    subprocess.run([binaries / "pipeline_server", grid, "--phantoms", phantoms], check=True)
-    return np.fromfile(phantoms / "golden.f32", np.float32).reshape(1, 2, *size)
+    write(before, {"net": (kind, b"")}, {}, size, normalise)
+    subprocess.run([binaries / "pipeline_server", before, "--phantoms", phantoms], check=True)
+    channels = 2 if len(size) == 3 else 1
+    return np.fromfile(phantoms / "golden.f32", np.float32).reshape(1, channels, *size)
 
 
 def quantise(binaries, folder, calibrate, quantize=()):
@@ -187,22 +216,30 @@ def quantise(binaries, folder, calibrate, quantize=()):
                     "--out", folder / "int8"], check=True)
 
 
-def network(binaries, source, target, pairs):
-    """One network's int8 file, all layers of it in int8, by intraop's quantiser. Its output passes
-    for a displacement, whatever it is: nothing here depends on what it means."""
-    size = pairs[0].shape[2:]
+def network(binaries, source, target, inputs):
+    """One network's int8 file, all layers of it in int8, by intraop's quantiser. What it gives
+    passes for a displacement, or for heatmaps, whatever it is: nothing here depends on what it
+    means."""
+    size = inputs[0].shape[2:]
+    volumes = len(size) == 3
+    kind, columns = ("displacement", ["fixed", "moving"]) if volumes else ("heatmaps", ["image"])
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        pair, model = golden_pair(binaries, folder, size, MIN_MAX), Path(source).read_bytes()
-        output = session(model).run(None, {"pair": pair})[0]
-        write(folder / "f32", {"net": ("displacement", model)}, {"net": output}, size, MIN_MAX)
-        rows = ["fixed,moving"]
-        for number, images in enumerate(pairs):
-            files = [f"{number}{side}.mha" for side in ("fixed", "moving")]
+        values = golden_input(binaries, folder, kind, size, MIN_MAX)
+        model = Path(source).read_bytes()
+        runner = session(model)
+        output = runner.run(None, {runner.get_inputs()[0].name: values})[0]
+        write(folder / "f32", {"net": (kind, model)}, {"net": output}, size, MIN_MAX)
+        header = IMAGE.format(axes=len(size), size=" ".join(map(str, size[::-1])),
+                              directions=DIRECTIONS if volumes else "")
+        # A truth, which calibrating does not ask for, belongs to cases of frames: left blank.
+        truth = [] if volumes else ["a_x_px", "a_y_px"]
+        rows = [",".join(columns + truth)]
+        for number, images in enumerate(inputs):
+            files = [f"{number}{column}.mha" for column in columns]
             for file, image in zip(files, images[0]):
-                header = IMAGE.format(size="{2} {1} {0}".format(*size))
                 (folder / file).write_bytes(header.encode() + image.tobytes())
-            rows.append(",".join(files))
+            rows.append(",".join(files + [""] * len(truth)))
         (folder / "cases.csv").write_text("\n".join(rows))
         # The errors of single layers choose which stay f32; none does here.
         quantise(binaries, folder, ["--cases", folder / "cases.csv", "--trials", "1"],
@@ -218,7 +255,7 @@ def prepare(binaries, folder):
     if (paths["int8"] / "package.toml").exists():
         return paths
     print("pipeline: making the package", flush=True)
-    pair = golden_pair(binaries, folder, SIZE, PERCENTILES)
+    pair = golden_input(binaries, folder, "displacement", SIZE, PERCENTILES)
     graphs, outputs = {}, {}
     for name, (build, kind, largest) in GRAPHS.items():
         bytes, outputs[name] = scaled(*build(SIZE), pair, largest)

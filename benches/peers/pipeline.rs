@@ -3,8 +3,8 @@
 //! the field and the warped volume in memory, and answers in nanoseconds; `stages` answers with the
 //! last run's milliseconds by stage, `quit` ends.
 //!
-//! With `--phantoms FOLDER` it writes instead what else the comparison needs: the pair as files,
-//! and the input of the package's golden case.
+//! With `--phantoms FOLDER` it writes instead what else the comparison needs: the input of the
+//! package's golden case, and, unless the package is for frames, the pair as files.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -42,16 +42,35 @@ struct Arguments {
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     let package = Package::load(&arguments.package)?;
-    let (grid, size) = package.grid()?;
-    let geometry = Geometry::new(size, grid.spacing_mm);
-    let pair = phantom::pair(PAIR_SEED, &phantom::Options { geometry, ..Default::default() });
     match &arguments.phantoms {
-        Some(folder) => write_phantoms(folder, &package, &pair),
-        None => serve(package, &arguments, &pair),
+        Some(folder) => {
+            write_golden(folder, &package)?;
+            if package.manifest.grid.is_some() {
+                write_pair(folder, &pair(&package)?)?;
+            }
+            Ok(())
+        }
+        None => {
+            let pair = pair(&package)?;
+            serve(package, &arguments, &pair)
+        }
     }
 }
 
-fn write_phantoms(folder: &Path, package: &Package, pair: &Pair) -> Result<(), Box<dyn Error>> {
+/// The phantom pair on the package's grid.
+fn pair(package: &Package) -> Result<Pair, Box<dyn Error>> {
+    let (grid, size) = package.grid()?;
+    let geometry = Geometry::new(size, grid.spacing_mm);
+    Ok(phantom::pair(PAIR_SEED, &phantom::Options { geometry, ..Default::default() }))
+}
+
+fn write_golden(folder: &Path, package: &Package) -> Result<(), Box<dyn Error>> {
+    let input = golden_input(&package.manifest, GOLDEN_SEED)?;
+    let bytes: Vec<u8> = input.iter().flat_map(|v| v.to_le_bytes()).collect();
+    Ok(std::fs::write(folder.join("golden.f32"), bytes)?)
+}
+
+fn write_pair(folder: &Path, pair: &Pair) -> Result<(), Box<dyn Error>> {
     for (name, image) in [("fixed", &pair.fixed), ("moving", &pair.moving)] {
         io::write_volume(&folder.join(name).with_extension("nii.gz"), image, ScalarType::F32)?;
     }
@@ -60,9 +79,7 @@ fn write_phantoms(folder: &Path, package: &Package, pair: &Pair) -> Result<(), B
     {
         io::write_labels(&folder.join(name).with_extension("nii.gz"), labels)?;
     }
-    let input = golden_input(&package.manifest, GOLDEN_SEED)?;
-    let bytes: Vec<u8> = input.iter().flat_map(|v| v.to_le_bytes()).collect();
-    Ok(std::fs::write(folder.join("golden.f32"), bytes)?)
+    Ok(())
 }
 
 fn serve(package: Package, arguments: &Arguments, pair: &Pair) -> Result<(), Box<dyn Error>> {
