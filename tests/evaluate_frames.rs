@@ -5,7 +5,7 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use common::dots::{self, DOTS, SKULL};
+use common::dots::{self, DOTS};
 use common::{fails, files, intraop, json, ok};
 use serde_json::Value;
 

@@ -11,6 +11,7 @@ use crate::quantise::{self, Range, Shown, Table};
 use crate::{Result, io, phantom};
 
 use super::frames::Files;
+use super::output::spare_files;
 use super::{Run, Watch, check_interrupt, say};
 
 /// Learn the ranges of a model's activations from pairs of volumes or from frames, for `quantize`
@@ -57,7 +58,7 @@ impl Calibrate {
         let frames = session.package().manifest.grid.is_none();
         match (self.cases.as_deref(), self.phantoms.unwrap_or_default()) {
             (Some(path), _) if frames => {
-                let cases = read_frame_cases(path, &session.package().manifest)?;
+                let cases = read_frame_cases(path, &session.package().manifest, false)?;
                 let mut files = Files::default();
                 let frames = cases.iter().map(|case| Ok(Shown::Frame(files.frame(case)?)));
                 quantise::calibrate(session, frames, trials, bar)
@@ -74,6 +75,7 @@ impl Calibrate {
     }
 
     pub fn run(&self) -> Result<()> {
+        spare_files(std::slice::from_ref(&self.out), self.cases.as_deref())?;
         // The work takes minutes: what cannot be written is said first.
         let file = io::Pending::create(&self.out)?;
         let session = self.run.session(&self.model, &mut Watch::new())?;

@@ -6,16 +6,17 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::display::{self, findings_overlay};
+use crate::engine::Session;
 use crate::evaluate::frames::FrameCase;
 use crate::image::Pixels;
 use crate::landmarks::{Finder, Findings};
-use crate::package::{Measurement, Precision};
+use crate::package::{Manifest, Measurement, Precision};
 use crate::probe::{Stage, timed};
 use crate::registration::peak_rss_mib;
 use crate::{Error, Result, io};
 
 use super::output::Output;
-use super::{Run, Watch, check_interrupt, landmarks, say, segment, to_json};
+use super::{Run, Watch, check_interrupt, landmarks, one_line, say, segment, to_json};
 
 /// Options of everything that looks at frames.
 #[derive(clap::Args)]
@@ -73,7 +74,7 @@ impl Shown<'_> {
             Some(number) => format!("{title}, frame {number}"),
         };
         let image = findings_overlay(self.pixels, self.findings, wanted, &title);
-        let path = folder.join(format!("{}_overlay.png", self.stem));
+        let path = folder.join(overlay_name(self.stem));
         io::write_atomically(&path, |w| display::write_png(&image, w))
     }
 
@@ -87,6 +88,10 @@ impl Shown<'_> {
         let entry = to_json(&landmarks::entry(self));
         io::write_atomically(&folder.join("landmarks.json"), |w| writeln!(w, "{entry}"))
     }
+}
+
+pub(super) fn overlay_name(stem: &str) -> String {
+    format!("{stem}_overlay.png")
 }
 
 /// `landmarks.json` and `report.json` of `segment`; `T` is what they say of each frame.
@@ -105,49 +110,39 @@ struct Report<T> {
 #[derive(Serialize)]
 struct Failure {
     image: String,
+    /// Of a clip.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frame: Option<usize>,
     error: String,
 }
 
 impl Frames {
     /// Shows every frame of every file to the model. `tell` writes a frame's result files to a
-    /// folder, knowing what the model measures, and says what its entry in the report `name` is and
-    /// its line for people.
+    /// folder, knowing the model, and says what its entry in the report `name` is and its line for
+    /// people; `files` are the names that it may write.
     ///
     /// # Errors
-    /// Of a single image its own. Of several, those that fail are listed in the report, and
-    /// [`Error::Failed`] says so at the end.
+    /// Of a single picture its own. Of several, and of a clip's frames, those that fail are listed in
+    /// the report, and [`Error::Failed`] says so at the end.
     pub fn show<T: Serialize>(
         &self,
         name: &str,
-        mut tell: impl FnMut(&Shown, &Path, &[Measurement]) -> Result<(T, String)>,
+        files: impl Fn(&str, &Manifest) -> Vec<String>,
+        mut tell: impl FnMut(&Shown, &Path, &Manifest) -> Result<(T, String)>,
     ) -> Result<()> {
         let mut watch = Watch::new();
         let output = Output::create(&self.out)?;
         let session = self.run.session(&self.model, &mut watch)?;
-        let mut finder = Finder::new(&session)?;
-        let (mut images, mut failed, mut lines) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut stems, folder) = (HashSet::new(), output.path(""));
-        for image in &self.images {
-            let stem = unused(stem(image), &mut stems);
-            let told = self.each_frame(image, &stem, &mut finder, &mut watch, &mut |shown| {
-                let (entry, line) = tell(shown, &folder, &session.package().manifest.measurements)?;
-                images.push(entry);
-                lines.push(line);
-                Ok(())
-            });
-            match told {
-                Ok(()) => {}
-                Err(e @ (Error::Cancelled | Error::Unwritable { .. })) => return Err(e),
-                Err(e) if self.images.len() == 1 => return Err(e),
-                Err(e) => {
-                    log::error!("{e}");
-                    failed
-                        .push(Failure { image: image.display().to_string(), error: e.to_string() });
-                }
-            }
-        }
         let manifest = &session.package().manifest;
-        let failure = failed.first().map(|f| f.error.clone());
+        let (mut images, mut lines) = (Vec::new(), Vec::new());
+        let (mut known, folder) = (vec![name.to_string()], output.path(""));
+        let failed = self.each_frame(&session, &mut watch, &mut |shown| {
+            known.extend(files(shown.stem, manifest));
+            let (entry, line) = tell(shown, &folder, manifest)?;
+            images.push(entry);
+            lines.push(line);
+            Ok(())
+        })?;
         let report = Report {
             model: manifest.name.clone(),
             precision: manifest.precision,
@@ -160,39 +155,84 @@ impl Frames {
         };
         io::write_atomically(&output.path(name), |w| writeln!(w, "{}", to_json(&report)))?;
         check_interrupt()?;
-        output.spare(&[name], self.images.iter().map(PathBuf::as_path))?;
-        output.commit(&[name])?;
+        output.spare_written(self.images.iter().map(PathBuf::as_path))?;
+        // Of an earlier run, but never an input.
+        let inputs: Vec<_> = self.images.iter().filter_map(|i| i.canonicalize().ok()).collect();
+        let input = |name: &String| {
+            self.out.join(name).canonicalize().is_ok_and(|real| inputs.contains(&real))
+        };
+        known.retain(|name| !input(name));
+        output.commit(&known.iter().map(String::as_str).collect::<Vec<_>>())?;
         lines.push(format!("results in {}", self.out.display()));
         say(&if self.json { to_json(&report) } else { lines.join("\n") })?;
-        let failed = report.failed.len();
-        failure.map_or(Ok(()), |first| Err(Error::Failed { failed, of: self.images.len(), first }))
+        let (failed, of) = (report.failed.len(), report.failed.len() + report.images.len());
+        let first = report.failed.into_iter().next();
+        first.map_or(Ok(()), |first| Err(Error::Failed { failed, of, first: first.error }))
     }
 
+    /// Gives what failed.
     fn each_frame(
         &self,
+        session: &Session,
+        watch: &mut Watch,
+        tell: &mut dyn FnMut(&Shown) -> Result<()>,
+    ) -> Result<Vec<Failure>> {
+        let mut finder = Finder::new(session)?;
+        let (mut failed, mut stems) = (Vec::new(), HashSet::new());
+        for image in &self.images {
+            let mut fail = |frame: Option<usize>, error: Error| match error {
+                Error::Cancelled | Error::Unwritable { .. } => Err(error),
+                _ if self.images.len() == 1 && frame.is_none() => Err(error),
+                _ => {
+                    let error = one_line(&error.to_string());
+                    log::error!("{error}");
+                    failed.push(Failure { image: image.display().to_string(), frame, error });
+                    Ok(())
+                }
+            };
+            let mut frames = match io::open_frames(image) {
+                Ok(frames) => frames,
+                Err(error) => {
+                    fail(None, error)?;
+                    continue;
+                }
+            };
+            let clip = frames.len() > 1;
+            for number in 0..frames.len() {
+                let frame = clip.then_some(number);
+                let of_clip = frame.map_or(String::new(), |number| format!("_{number:04}"));
+                let stem = unused(stem(image) + &of_clip, &mut stems);
+                let told = self.one(image, frame, &stem, &mut frames, &mut finder, watch, tell);
+                if let Err(error) = told {
+                    fail(frame, error)?;
+                }
+            }
+        }
+        Ok(failed)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn one(
+        &self,
         image: &Path,
+        frame: Option<usize>,
         stem: &str,
+        frames: &mut io::Frames,
         finder: &mut Finder,
         watch: &mut Watch,
         tell: &mut dyn FnMut(&Shown) -> Result<()>,
     ) -> Result<()> {
-        let mut frames = io::open_frames(image)?;
-        let clip = frames.len() > 1;
-        for number in 0..frames.len() {
-            let next = timed(watch, Stage::Read, || frames.next().transpose())?;
-            let Some(pixels) = next else { break };
-            let title = match clip {
-                true => format!("{}, frame {number}", image.display()),
-                false => image.display().to_string(),
-            };
-            let mm_per_px = self.mm_per_px.or(pixels.spacing());
-            let findings = finder.find(&pixels, mm_per_px, &title, watch)?;
-            let stem = if clip { format!("{stem}_{number:04}") } else { stem.to_string() };
-            let frame = clip.then_some(number);
-            let shown = Shown { image, frame, stem: &stem, pixels: &pixels, findings: &findings };
-            timed(watch, Stage::Write, || tell(&shown))?;
-        }
-        Ok(())
+        let Some(pixels) = timed(watch, Stage::Read, || frames.next().transpose())? else {
+            return Ok(());
+        };
+        let title = match frame {
+            Some(number) => format!("{}, frame {number}", image.display()),
+            None => image.display().to_string(),
+        };
+        let mm_per_px = self.mm_per_px.or(pixels.spacing());
+        let findings = finder.find(&pixels, mm_per_px, &title, watch)?;
+        let shown = Shown { image, frame, stem, pixels: &pixels, findings: &findings };
+        timed(watch, Stage::Write, || tell(&shown))
     }
 }
 

@@ -6,8 +6,9 @@ use crate::Result;
 use crate::display::measured;
 use crate::io::{self, Point};
 use crate::landmarks::{Landmark, Measured, Seen};
+use crate::package::Manifest;
 
-use super::frames::{Frames, Shown};
+use super::frames::{Frames, Shown, overlay_name};
 
 /// Find landmarks in frames and measure: landmarks.json, a picture and a .mrk.json per frame
 ///
@@ -22,6 +23,8 @@ pub(super) struct Landmarks {
 #[derive(Serialize)]
 pub(super) struct Entry {
     image: String,
+    /// What its result files' names begin with.
+    name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     frame: Option<usize>,
     mm_per_px: Option<[f64; 2]>,
@@ -63,8 +66,9 @@ impl Place {
 
 impl Landmarks {
     pub fn run(&self) -> Result<()> {
-        self.frames.show("landmarks.json", |shown, folder, wanted| {
-            shown.write_overlay(folder, wanted)?;
+        let files = |stem: &str, _: &Manifest| vec![overlay_name(stem), markups_name(stem)];
+        self.frames.show("landmarks.json", files, |shown, folder, manifest| {
+            shown.write_overlay(folder, &manifest.measurements)?;
             write_markups(shown, folder)?;
             Ok((entry(shown), line(shown)))
         })
@@ -75,6 +79,7 @@ pub(super) fn entry(shown: &Shown) -> Entry {
     let found = shown.findings;
     Entry {
         image: shown.image.display().to_string(),
+        name: shown.stem.into(),
         frame: shown.frame,
         mm_per_px: found.mm_per_px,
         view: found.view.clone(),
@@ -94,8 +99,12 @@ pub(super) fn write_markups(shown: &Shown, folder: &Path) -> Result<()> {
         position: [x * mm_x, y * mm_y, 0.0],
     });
     let points: Vec<Point> = points.collect();
-    let path = folder.join(format!("{}.mrk.json", shown.stem));
+    let path = folder.join(markups_name(shown.stem));
     if points.is_empty() { Ok(()) } else { io::write_points(&path, &points) }
+}
+
+fn markups_name(stem: &str) -> String {
+    format!("{stem}.mrk.json")
 }
 
 /// What a person reads of one frame.

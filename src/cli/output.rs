@@ -45,18 +45,21 @@ impl Output {
         names: &[&str],
         inputs: impl IntoIterator<Item = &'a Path>,
     ) -> Result<()> {
-        let targets: Vec<PathBuf> =
-            names.iter().filter_map(|n| self.folder.join(n).canonicalize().ok()).collect();
-        for input in inputs {
-            if input.canonicalize().is_ok_and(|real| targets.contains(&real)) {
-                return Err(Error::Option {
-                    option: "--out".into(),
-                    expected: "a folder where no result has the name of an input".into(),
-                    found: format!("{}, which would be overwritten", input.display()),
-                });
-            }
+        let targets: Vec<PathBuf> = names.iter().map(|name| self.folder.join(name)).collect();
+        spare_files(&targets, inputs)
+    }
+
+    /// Refuses to overwrite an input by anything that was written so far.
+    ///
+    /// # Errors
+    /// [`Error::Option`] naming the input.
+    pub fn spare_written<'a>(&self, inputs: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+        let mut moves = Vec::new();
+        if let Some(partial) = &self.partial {
+            plan(partial.path(), &self.folder, &mut moves)?;
         }
-        Ok(())
+        let targets: Vec<PathBuf> = moves.into_iter().map(|(_, target)| target).collect();
+        spare_files(&targets, inputs)
     }
 
     /// Moves every file into place, `report.json` last. Of the names in `known`, those that this
@@ -84,6 +87,27 @@ impl Output {
         }
         Ok(())
     }
+}
+
+/// Refuses to overwrite an input by one of the files `targets`.
+///
+/// # Errors
+/// [`Error::Option`] naming the input.
+pub(super) fn spare_files<'a>(
+    targets: &[PathBuf],
+    inputs: impl IntoIterator<Item = &'a Path>,
+) -> Result<()> {
+    let targets: Vec<PathBuf> = targets.iter().filter_map(|t| t.canonicalize().ok()).collect();
+    for input in inputs {
+        if input.canonicalize().is_ok_and(|real| targets.contains(&real)) {
+            return Err(Error::Option {
+                option: "--out".into(),
+                expected: "a place where no result has the name of an input".into(),
+                found: format!("{}, which would be overwritten", input.display()),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Every file below `from` with its place below `to`.

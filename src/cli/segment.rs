@@ -5,10 +5,11 @@ use ::image::{ExtendedColorType, ImageEncoder};
 use serde::Serialize;
 
 use crate::landmarks::{Measured, Seen};
+use crate::package::Manifest;
 use crate::segmentation::MaskReport;
 use crate::{Result, io};
 
-use super::frames::{Frames, Shown};
+use super::frames::{Frames, Shown, overlay_name};
 use super::landmarks::line;
 
 /// Find areas in frames: a mask per class and a picture per frame, report.json
@@ -25,6 +26,8 @@ pub(super) struct Segment {
 #[derive(Serialize)]
 struct Entry {
     image: String,
+    /// What its result files' names begin with.
+    name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     frame: Option<usize>,
     mm_per_px: Option<[f64; 2]>,
@@ -36,12 +39,17 @@ struct Entry {
 
 impl Segment {
     pub fn run(&self) -> Result<()> {
-        self.frames.show("report.json", |shown, folder, wanted| {
-            shown.write_overlay(folder, wanted)?;
+        let files = |stem: &str, manifest: &Manifest| {
+            let masks = manifest.masks().into_iter().map(|class| mask_name(stem, class));
+            masks.chain([overlay_name(stem)]).collect()
+        };
+        self.frames.show("report.json", files, |shown, folder, manifest| {
+            shown.write_overlay(folder, &manifest.measurements)?;
             write_masks(shown, folder)?;
             let found = shown.findings;
             let entry = Entry {
                 image: shown.image.display().to_string(),
+                name: shown.stem.into(),
                 frame: shown.frame,
                 mm_per_px: found.mm_per_px,
                 view: found.view.clone(),
@@ -59,7 +67,7 @@ pub(super) fn write_masks(shown: &Shown, folder: &Path) -> Result<()> {
     let size @ [width, height] = shown.pixels.size();
     for mask in &shown.findings.masks {
         let pixels: Vec<u8> = mask.pixels(size).data.iter().map(|inside| 255 * inside).collect();
-        let path = folder.join(format!("{}_{}.png", shown.stem, file_name(&mask.name)));
+        let path = folder.join(mask_name(shown.stem, &mask.name));
         io::write_atomically(&path, |w| {
             let png = PngEncoder::new(w);
             png.write_image(&pixels, width as u32, height as u32, ExtendedColorType::L8)
@@ -69,8 +77,6 @@ pub(super) fn write_masks(shown: &Shown, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A class's name as a part of a file's: a manifest must not choose the folder.
-fn file_name(class: &str) -> String {
-    let plain = |c: char| if c.is_alphanumeric() || "-_ ".contains(c) { c } else { '_' };
-    class.chars().map(plain).collect()
+fn mask_name(stem: &str, class: &str) -> String {
+    format!("{stem}_{class}.png")
 }

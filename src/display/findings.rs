@@ -19,7 +19,7 @@ use crate::landmarks::{Findings, Measured};
 use crate::package::{Measurement, MeasurementKind};
 
 /// Smaller frames are shown larger, so that the text does not hide them.
-const NARROWEST: usize = 480;
+const NARROWEST: u32 = 480;
 const MARGIN: i32 = 10;
 const ROW: i32 = 22;
 /// Half a landmark's cross.
@@ -36,7 +36,9 @@ pub fn findings_overlay(
     title: &str,
 ) -> RgbImage {
     let frame = to_rgb(pixels);
-    let times = NARROWEST.div_ceil(frame.width().max(1) as usize).max(1) as u32;
+    // A thin frame must not become a picture of gigabytes.
+    let room = (4 * NARROWEST / frame.height().max(1)).max(1);
+    let times = NARROWEST.div_ceil(frame.width().max(1)).clamp(1, room);
     let (width, height) = (frame.width() * times, frame.height() * times);
     let mut panel = resize(&frame, width, height, FilterType::Triangle);
     for (i, mask) in findings.masks.iter().enumerate().filter(|(_, mask)| mask.found) {
@@ -44,9 +46,10 @@ pub fn findings_overlay(
         let labels = inside.with(inside.data.iter().map(|p| i32::from(*p)).collect());
         outlines(&mut panel, &labels, OUTLINE, |_| colour::of_label(i as i32 + 1));
     }
-    let lines = lines(findings);
+    let wide = width.max(NARROWEST);
+    let lines = wrapped(lines(findings), (wide - 2 * MARGIN as u32) as usize / 10);
     let strip = 2 * MARGIN as u32 + ROW as u32 * (lines.len() as u32 + 1);
-    let mut canvas = Canvas::new(width, height + strip, colour::BACKGROUND);
+    let mut canvas = Canvas::new(wide, height + strip, colour::BACKGROUND);
     canvas.place(&panel, (0, 0));
     let mut view = View { canvas, times: f64::from(times) };
     view.calipers(findings, wanted);
@@ -100,6 +103,25 @@ fn lines(findings: &Findings) -> Vec<(String, Rgb<u8>)> {
     }
     lines.extend(findings.warnings.iter().map(|w| (w.clone(), colour::WARNING)));
     lines
+}
+
+/// Lines of at most `most` letters, broken between words.
+fn wrapped(lines: Vec<(String, Rgb<u8>)>, most: usize) -> Vec<(String, Rgb<u8>)> {
+    let mut out: Vec<(String, Rgb<u8>)> = Vec::new();
+    for (text, colour) in lines {
+        let mut line = String::new();
+        for word in text.split(' ') {
+            if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > most {
+                out.push((std::mem::take(&mut line), colour));
+            }
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        out.push((line, colour));
+    }
+    out
 }
 
 /// "HC 178.2 ± 0.9 mm".
@@ -242,6 +264,7 @@ mod tests {
             sd: Some([1.0; 2]),
         };
         Findings {
+            size: [60, 40],
             mm_per_px: None,
             view: None,
             landmarks: vec![landmark("a", [10.0, 30.0]), landmark("b", [50.0, 10.0])],
@@ -284,6 +307,9 @@ mod tests {
         let value = Measured { name: "HC".into(), value: Some(178.24), unit: "mm", sd: Some(0.91) };
         assert_eq!(measured(&value), "HC 178.2 ± 0.9 mm");
         assert_eq!(measured(&Measured { value: None, ..value }), "HC –");
+        let line = |text: &str| (text.to_string(), colour::TEXT);
+        let broken = wrapped(vec![line("one two three"), line("four")], 8);
+        assert_eq!(broken, [line("one two"), line("three"), line("four")]);
     }
 
     #[test]
@@ -296,6 +322,12 @@ mod tests {
         ];
         for pixels in kinds {
             assert_eq!(to_rgb(&pixels).dimensions(), (2, 1));
+            findings_overlay(&pixels, &findings(), &[], "");
+        }
+        for size in [[1, 5000], [5000, 1], [1, 1]] {
+            let thin = Pixels::Gray8(Frame::filled(size[0], size[1], 7));
+            let shown = findings_overlay(&thin, &findings(), &[], "thin");
+            assert!(shown.width() <= 5000 && shown.height() <= 5400, "{:?}", shown.dimensions());
         }
     }
 }

@@ -40,12 +40,13 @@ pub fn locate(map: &Frame<f32>, peak: &Peak) -> Option<Located> {
         return None;
     }
     let top = [highest % map.width, highest / map.width];
-    let around = Moments::new(map, top, reach(peak), FLOOR * height);
+    let around = |reach: usize| Moments::new(map, top, reach, FLOOR * height);
     let own = peak.sigma.map_or(0.0, |s| s * s);
-    let sd = around.variance.map(|v| (v / CUT - own).max(0.0).sqrt());
+    // Twice as wide as a peak of its own: what is to be seen here is what is wider.
+    let sd = around(2 * reach(peak)).variance.map(|v| (v / CUT - own).max(0.0).sqrt());
     let at = match peak.method {
         PeakMethod::Argmax => top.map(|i| i as f64),
-        PeakMethod::SoftArgmax => around.centre,
+        PeakMethod::SoftArgmax => around(reach(peak)).centre,
         PeakMethod::Dark => dark(map, top, peak),
     };
     Some(Located { at, height, sd })
@@ -56,7 +57,9 @@ fn reach(peak: &Peak) -> usize {
     peak.sigma.map_or(REACH, |sigma| (3.0 * sigma).ceil() as usize)
 }
 
-/// Centre and variance of the part of a map above a level, around a pixel.
+/// Centre and variance of the part of a map above a level, around a pixel. Where the map ends on one
+/// side of it, the other side counts for both, or a peak at the border would be drawn inwards and
+/// look narrow.
 struct Moments {
     centre: [f64; 2],
     variance: [f64; 2],
@@ -64,21 +67,24 @@ struct Moments {
 
 impl Moments {
     fn new(map: &Frame<f32>, top: [usize; 2], reach: usize, level: f32) -> Self {
-        // The same reach on both sides, or a peak near the border would be drawn inwards.
-        let reach = [0, 1].map(|i| reach.min(top[i]).min(map.size()[i] - 1 - top[i]));
+        let size = map.size();
+        let range = |i: usize| top[i].saturating_sub(reach)..(top[i] + reach + 1).min(size[i]);
+        // What lies opposite of a place, as seen from the highest pixel.
+        let mirrored =
+            |i: usize, at: usize| (2 * top[i]).checked_sub(at).is_some_and(|m| m < size[i]);
         let [mut sum, mut first, mut second] = [0.0, 0.0, 0.0].map(|v| [v; 2]);
-        for y in top[1] - reach[1]..=top[1] + reach[1] {
-            for x in top[0] - reach[0]..=top[0] + reach[0] {
+        for y in range(1) {
+            for x in range(0) {
                 let value = map.row(y)[x];
                 if value < level || value.is_nan() {
                     continue;
                 }
-                for (i, d) in
-                    [x as f64 - top[0] as f64, y as f64 - top[1] as f64].iter().enumerate()
-                {
-                    let weight = f64::from(value);
+                for (i, at) in [x, y].into_iter().enumerate() {
+                    let d = at as f64 - top[i] as f64;
+                    let alone = !mirrored(i, at);
+                    let weight = f64::from(value) * if alone { 2.0 } else { 1.0 };
                     sum[i] += weight;
-                    first[i] += weight * d;
+                    first[i] += if alone { 0.0 } else { weight * d };
                     second[i] += weight * d * d;
                 }
             }
@@ -101,8 +107,11 @@ fn dark(map: &Frame<f32>, [x, y]: [usize; 2], peak: &Peak) -> [f64; 2] {
         return top;
     }
     let sigma = peak.sigma.unwrap_or(1.0);
-    let kernel: Vec<f64> =
-        (0..=reach(peak)).map(|d| (-((d * d) as f64) / (2.0 * sigma * sigma)).exp()).collect();
+    // As far on all sides as the map reaches on the shortest: what is missing would draw the top.
+    let room = x.min(y).min(map.width - 1 - x).min(map.height - 1 - y) - 1;
+    let kernel: Vec<f64> = (0..=reach(peak).min(room))
+        .map(|d| (-((d * d) as f64) / (2.0 * sigma * sigma)).exp())
+        .collect();
     let log = |dx: isize, dy: isize| {
         let at = [x.wrapping_add_signed(dx), y.wrapping_add_signed(dy)];
         smoothed(map, at, &kernel).max(1e-10).ln()
@@ -120,15 +129,14 @@ fn dark(map: &Frame<f32>, [x, y]: [usize; 2], peak: &Peak) -> [f64; 2] {
     if sound { [top[0] + step[0], top[1] + step[1]] } else { top }
 }
 
-/// One pixel of the map smoothed by a symmetric kernel, whose first value is its middle; beyond the
-/// border there is nothing.
+/// One pixel of the map smoothed by a symmetric kernel, whose first value is its middle and which
+/// the map has room for.
 fn smoothed(map: &Frame<f32>, [x, y]: [usize; 2], kernel: &[f64]) -> f64 {
-    let range = |i: usize, n: usize| i.saturating_sub(kernel.len() - 1)..(i + kernel.len()).min(n);
+    let range = |i: usize| i + 1 - kernel.len()..i + kernel.len();
     let row = |v: usize| -> f64 {
-        let values = range(x, map.width).map(|u| kernel[u.abs_diff(x)] * f64::from(map.row(v)[u]));
-        values.sum()
+        range(x).map(|u| kernel[u.abs_diff(x)] * f64::from(map.row(v)[u])).sum()
     };
-    range(y, map.height).map(|v| kernel[v.abs_diff(y)] * row(v)).sum()
+    range(y).map(|v| kernel[v.abs_diff(y)] * row(v)).sum()
 }
 
 #[cfg(test)]
@@ -163,6 +171,21 @@ mod tests {
     }
 
     #[test]
+    fn peaks_near_a_border_are_neither_moved_nor_too_sure() {
+        for x in [1.0, 1.3, 2.0, 3.4] {
+            let map = gaussian([48, 40], [x, 20.0], [2.0, 2.0], 0.9);
+            let at = locate(&map, &peak(PeakMethod::Dark)).unwrap().at;
+            assert!((at[0] - x).abs() < 0.01 && (at[1] - 20.0).abs() < 0.01, "{x}: {at:?}");
+        }
+        for x in [0.0, 1.0, 3.0, 20.0] {
+            // 4² = 2² + 3.46².
+            let map = gaussian([48, 40], [x, 20.0], [4.0, 4.0], 0.9);
+            let sd = locate(&map, &peak(PeakMethod::Argmax)).unwrap().sd[0];
+            assert!((sd - 12f64.sqrt()).abs() < 0.45, "{x}: {sd}");
+        }
+    }
+
+    #[test]
     fn the_spread_beyond_the_trained_gaussian_is_the_uncertainty() {
         // Variances add: 2² + 1.5² = 2.5², and 2² along y.
         let map = gaussian([64, 64], [30.0, 31.0], [2.5, 2.0], 0.8);
@@ -183,7 +206,10 @@ mod tests {
         assert_eq!(locate(&Frame::filled(8, 8, f32::INFINITY), &any), None);
         for method in [PeakMethod::Argmax, PeakMethod::SoftArgmax, PeakMethod::Dark] {
             let corner = gaussian([16, 12], [15.0, 11.0], [2.0; 2], 1.0);
-            assert_eq!(locate(&corner, &peak(method)).unwrap().at, [15.0, 11.0]);
+            let found = locate(&corner, &peak(method)).unwrap();
+            assert_eq!(found.at, [15.0, 11.0]);
+            // A peak of its own width, seen by half.
+            assert!(found.sd.iter().all(|sd| *sd < 0.5), "{:?}", found.sd);
             let single = Frame::filled(1, 1, 1.0);
             assert_eq!(locate(&single, &peak(method)).unwrap().at, [0.0, 0.0]);
             let mut holed = gaussian([17, 13], [8.0, 6.0], [2.0; 2], 1.0);

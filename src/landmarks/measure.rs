@@ -4,7 +4,7 @@ use std::f64::consts::PI;
 
 use serde::Serialize;
 
-use super::Landmark;
+use super::{Findings, Landmark};
 use crate::image::Ellipse;
 use crate::package::{Measurement, MeasurementKind};
 use crate::segmentation::Mask;
@@ -27,16 +27,16 @@ pub struct Measured {
 /// The standard deviation follows from the landmarks' by first-order propagation, places of
 /// different landmarks counted as independent. Of a mask it is half the difference between the
 /// ellipses one standard deviation inside and outside of its outline ([`Mask::bounds`]), as if the
-/// whole outline moved together: an upper bound.
-pub(crate) fn measure(
-    wanted: &Measurement,
-    landmarks: &[Landmark],
-    masks: &[Mask],
-    mm_per_px: Option<[f64; 2]>,
-) -> (Measured, Option<String>) {
+/// whole outline moved together: an upper bound, but of a mask that the frame's edge cuts there is
+/// none.
+pub(crate) fn measure(wanted: &Measurement, findings: &Findings) -> (Measured, Option<String>) {
+    let Findings { size, mm_per_px, landmarks, masks, .. } = findings;
+    let mm_per_px = *mm_per_px;
     let unit = unit(wanted.kind, mm_per_px.is_some());
     let found = match masks.iter().find(|m| wanted.of == [m.name.as_str()]) {
-        Some(mask) => of_mask(wanted.kind, mask, mm_per_px),
+        Some(mask) => of_mask(wanted.kind, mask, mm_per_px)
+            // How much is missing of a mask that is cut is not known.
+            .map(|(value, sd)| (value, sd.filter(|_| !mask.reaches_edge(*size)))),
         None => of_landmarks(wanted, landmarks, mm_per_px),
     };
     let nothing = Measured { name: wanted.name.clone(), value: None, unit, sd: None };
@@ -156,9 +156,22 @@ mod tests {
             .to_vec()
     }
 
+    fn findings(landmarks: Vec<Landmark>, masks: Vec<Mask>, mm: Option<[f64; 2]>) -> Findings {
+        Findings {
+            size: [100, 100],
+            mm_per_px: mm,
+            view: None,
+            landmarks,
+            masks,
+            measurements: vec![],
+            warnings: vec![],
+        }
+    }
+
     #[test]
     fn lengths_and_angles_of_landmarks_are_those_of_geometry() {
-        let take = |kind, of: &[&str], mm| measure(&wanted(kind, of), &square(), &[], mm).0;
+        let take =
+            |kind, of: &[&str], mm| measure(&wanted(kind, of), &findings(square(), vec![], mm)).0;
         let mm = Some([0.2, 0.2]);
         let length = take(MeasurementKind::Distance, &["a", "b"], mm);
         assert!((length.value.unwrap() - 12.0).abs() < 1e-9 && length.unit == "mm");
@@ -188,10 +201,15 @@ mod tests {
         let whole = FrameTransform::IDENTITY;
         let mask = Mask::new("disc", logits, &Region::default(), whole);
         let taken = wanted(MeasurementKind::Circumference, &["disc"]);
-        let (found, why) = measure(&taken, &[], &[mask], Some([0.5, 0.5]));
+        let all = findings(vec![], vec![mask], Some([0.5, 0.5]));
+        let (found, why) = measure(&taken, &all);
         assert!((found.value.unwrap() - PI * 20.0).abs() < 0.1 && why.is_none());
         // The outline is known to 1.667 / 2 pixels.
         assert!((found.sd.unwrap() - PI * 1.667 / 2.0).abs() < 0.05, "{:?}", found.sd);
+        // In a frame that ends with the disc, nobody knows how much is missing.
+        let cut = Findings { size: [52, 100], ..all };
+        let (found, _) = measure(&taken, &cut);
+        assert!(found.value.is_some() && found.sd.is_none());
     }
 
     #[test]
@@ -199,13 +217,13 @@ mod tests {
         let mut landmarks = square();
         landmarks[1].place = None;
         let line = wanted(MeasurementKind::Distance, &["a", "b"]);
-        assert_eq!(measure(&line, &landmarks, &[], Some([1.0; 2])).0.value, None);
+        assert_eq!(measure(&line, &findings(landmarks, vec![], Some([1.0; 2]))).0.value, None);
         let other = Measurement {
             plausible: Some([100.0, 400.0]),
             ..wanted(MeasurementKind::Distance, &["a", "b"])
         };
-        let (found, why) = measure(&other, &square(), &[], Some([1.0; 2]));
+        let (found, why) = measure(&other, &findings(square(), vec![], Some([1.0; 2])));
         assert!(found.value.is_none() && why.unwrap().contains("60.0 mm"));
-        assert_eq!(measure(&other, &square(), &[], None).0.value, Some(60.0));
+        assert_eq!(measure(&other, &findings(square(), vec![], None)).0.value, Some(60.0));
     }
 }

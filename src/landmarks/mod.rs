@@ -19,8 +19,10 @@ use crate::segmentation::Mask;
 use crate::{Error, Result};
 
 /// Everything found in one frame. Without a pixel size there are no millimetres anywhere.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Findings {
+    /// Width and height of the frame.
+    pub size: [usize; 2],
     /// Along x and y.
     pub mm_per_px: Option<[f64; 2]>,
     /// Of packages with a head of classes: the likeliest.
@@ -96,7 +98,8 @@ impl<'a> Finder<'a> {
     ) -> Result<Findings> {
         check_pixel_size(mm_per_px, name)?;
         let transform = self.run(pixels, name, probe)?;
-        timed(probe, Stage::Decode, || Ok(self.decode(&transform, mm_per_px)))
+        let size = pixels.size();
+        timed(probe, Stage::Decode, || Ok(self.decode(&transform, size, mm_per_px)))
     }
 
     /// Prepares the frame and runs every graph on it.
@@ -131,7 +134,12 @@ impl<'a> Finder<'a> {
         outputs.flat_map(|(graph, outputs)| graph.heads.iter().zip(outputs.iter().map(|o| &o[..])))
     }
 
-    fn decode(&self, transform: &FrameTransform, mm_per_px: Option<[f64; 2]>) -> Findings {
+    fn decode(
+        &self,
+        transform: &FrameTransform,
+        size: [usize; 2],
+        mm_per_px: Option<[f64; 2]>,
+    ) -> Findings {
         let (mut landmarks, mut masks, mut view) = (Vec::new(), Vec::new(), None);
         for (head, output) in self.heads() {
             match head.kind {
@@ -144,7 +152,16 @@ impl<'a> Finder<'a> {
                 HeadKind::Affine | HeadKind::Displacement | HeadKind::Boxes | HeadKind::Image => {}
             }
         }
+        // What lies in the black around a frame was not seen.
+        let inside = |at: &[f64; 2]| [0, 1].iter().all(|i| within(at[*i], size[*i]));
+        for landmark in &mut landmarks {
+            landmark.place = landmark.place.filter(inside);
+            if landmark.place.is_none() {
+                (landmark.confidence, landmark.sd) = (None, None);
+            }
+        }
         let mut found = Findings {
+            size,
             mm_per_px,
             view,
             landmarks,
@@ -186,12 +203,11 @@ impl<'a> Finder<'a> {
     }
 
     fn coordinates(&self, head: &Head, output: &[f32], to: &FrameTransform) -> Vec<Landmark> {
-        let [width, height] = self.size.map(|n| n as f64);
         let names = head.channel_def.iter().zip(output.chunks_exact(2));
         let landmarks = names.map(|(name, at)| {
             let [x, y] = [f64::from(at[0]), f64::from(at[1])];
             // Outside of what the network saw (and NaN) nothing can have been seen.
-            let seen = (-0.5..width).contains(&x) && (-0.5..height).contains(&y);
+            let seen = within(x, self.size[0]) && within(y, self.size[1]);
             let place = seen.then(|| to.to_original([x, y]));
             Landmark { name: name.clone(), place, confidence: None, sd: None }
         });
@@ -229,10 +245,16 @@ impl Findings {
                 }
             }
         }
+        let cut = self.masks.iter().filter(|mask| mask.reaches_edge(self.size));
+        self.warnings.extend(cut.map(|mask| {
+            format!(
+                "{}: reaches the frame's edge; what is measured of it may be too small",
+                mask.name
+            )
+        }));
         let counts = |name: &String| view.is_none_or(|view| view.measurements.contains(name));
         for wanted in manifest.measurements.iter().filter(|m| counts(&m.name)) {
-            let (measured, why) =
-                measure::measure(wanted, &self.landmarks, &self.masks, self.mm_per_px);
+            let (measured, why) = measure::measure(wanted, self);
             self.measurements.push(measured);
             self.warnings.extend(why);
         }
@@ -242,6 +264,11 @@ impl Findings {
     pub fn anything(&self) -> bool {
         self.landmarks.iter().any(|l| l.place.is_some()) || self.masks.iter().any(|m| m.found)
     }
+}
+
+/// Whether a place is on one of n pixels, along one axis.
+fn within(at: f64, n: usize) -> bool {
+    (-0.5..n as f64 - 0.5).contains(&at)
 }
 
 /// The class with the largest logit, its probability by softmax; `None` where one is no number.

@@ -145,10 +145,22 @@ pub(super) fn defect(m: &Manifest) -> Option<Defect> {
     let (landmarks, masks) = (m.landmarks(), m.masks());
     let measurements: Vec<&str> = m.measurements.iter().map(|m| m.name.as_str()).collect();
     let lists = [("landmarks", &landmarks), ("masks", &masks), ("measurements", &measurements)];
-    for (list, names) in lists {
+    let (classes, views) = (m.classes(), m.views.iter().map(|v| v.name.as_str()).collect());
+    for (list, names) in lists.into_iter().chain([("classes", &classes), ("views", &views)]) {
+        if let Some(odd) = names.iter().find(|name| name.chars().any(char::is_control)) {
+            return Some((list.into(), "names to be read".into(), format!("{odd:?}")));
+        }
         if let Some(twice) = (1..names.len()).find(|i| names[..*i].contains(&names[*i])) {
             return Some((list.into(), "each name once".into(), format!("{} twice", names[twice])));
         }
+    }
+    // They become parts of files' names.
+    let plain = |name: &&str| {
+        name.chars().all(|c| c.is_alphanumeric() || "-_ ".contains(c)) && *name != "overlay"
+    };
+    if let Some(odd) = masks.iter().find(|name| !plain(name)) {
+        let expected = "masks named with letters, digits, - and _, none of them \"overlay\"";
+        return Some(("masks".into(), expected.into(), format!("{odd:?}")));
     }
     if m.heads(HeadKind::Classes).count() > 1 {
         return Some(("graphs.heads".into(), "at most one of kind classes".into(), "more".into()));
@@ -231,7 +243,7 @@ pub(super) fn head_defect(head: &Head, input: &[usize]) -> Option<(&'static str,
         return Some(("region", "only for masks".into(), format!("{:?}", head.kind)));
     }
     let peak = head.peak.unwrap_or_default();
-    let low = peak.threshold.is_nan() || peak.threshold <= 0.0;
+    let low = !peak.threshold.is_finite() || peak.threshold <= 0.0;
     if low || peak.sigma.is_some_and(|s| !(0.1..=100.0).contains(&s)) {
         let expected = "a threshold above 0, a sigma of 0.1 to 100".into();
         return Some(("peak", expected, format!("{peak:?}")));

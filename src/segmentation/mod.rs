@@ -27,6 +27,8 @@ pub struct Mask {
     /// From the logits' pixels to the frame's.
     to_frame: FrameTransform,
     bounds: OnceLock<Option<[Ellipse; 2]>>,
+    /// The first and the last place of the part along x and y.
+    extent: Option<[[f64; 2]; 2]>,
 }
 
 /// What is reported of a mask, where a pixel's size is known in millimetres, too.
@@ -54,13 +56,25 @@ impl Mask {
             _ => 0.0,
         };
         let found = ellipse.is_some();
+        let extent = part.filter(|_| found).map(|part| part.extent(&logits));
+        let extent = extent.map(|places| places.map(|at| to_frame.to_original(at)));
         let bounds = OnceLock::new();
-        Mask { name: name.into(), found, area_px, ellipse, level, logits, to_frame, bounds }
+        Mask { name: name.into(), found, area_px, ellipse, level, logits, to_frame, bounds, extent }
     }
 
-    /// The ellipses inside which the class is with about 84 % and with 16 % probability: one
-    /// standard deviation inside and outside of the outline, were the whole outline to move
-    /// together. `None` where one of them is no ellipse.
+    /// Whether the part ends within a pixel of its map from the edge of a frame of `size`, so that
+    /// more of it may lie outside.
+    pub fn reaches_edge(&self, size: [usize; 2]) -> bool {
+        let near = |at: [f64; 2], edge: [f64; 2]| {
+            [0, 1].iter().any(|i| (at[*i] - edge[*i]).abs() < 1.5 * self.to_frame.scale[*i])
+        };
+        let last = size.map(|n| n as f64 - 0.5);
+        self.extent.is_some_and(|[first, end]| near(first, [-0.5; 2]) || near(end, last))
+    }
+
+    /// The ellipses where the logit is one standard deviation of a normal distribution above and
+    /// below the threshold's (of the threshold ½ where the class is with about 84 % and 16 %): were
+    /// the whole outline to move together, one deviation inside and outside of it. `None` where one of them is no ellipse.
     pub fn bounds(&self) -> Option<[Ellipse; 2]> {
         /// logit of Φ(1)
         const ONE_SD: f32 = 1.667;

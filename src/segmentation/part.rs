@@ -25,6 +25,18 @@ impl Part {
         &self.inside
     }
 
+    /// The first and the last pixel along x and y of the map that it was found in.
+    pub fn extent(&self, scores: &Frame<f32>) -> [[f64; 2]; 2] {
+        let (mut first, mut last) = ([usize::MAX; 2], [0; 2]);
+        for i in (0..self.inside.len()).filter(|i| self.inside[*i]) {
+            for (axis, at) in [i % scores.width, i / scores.width].into_iter().enumerate() {
+                first[axis] = first[axis].min(at);
+                last[axis] = last[axis].max(at);
+            }
+        }
+        [first, last].map(|corner| corner.map(|at| at as f64))
+    }
+
     /// In pixels of the map, parts of pixels counted.
     pub fn area(&self) -> f64 {
         self.moments.0[0]

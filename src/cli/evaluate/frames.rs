@@ -32,7 +32,7 @@ impl Evaluate {
             });
         }
         let manifest = &session.package().manifest;
-        let cases = read_frame_cases(&self.cases, manifest)?;
+        let cases = read_frame_cases(&self.cases, manifest, true)?;
         let rules = Rules::new(manifest, &cases)?;
         let mut finder = Finder::new(session)?;
         let output = Output::create(&self.out)?;
@@ -52,6 +52,7 @@ impl Evaluate {
             words: in_words(&summary),
             failed: summary.failed.into_iter().map(|f| f.error).collect(),
             of: outcomes.len(),
+            inputs: outcomes.into_iter().map(|o| o.case.image).collect(),
         };
         Ok((output, reports))
     }

@@ -9,7 +9,7 @@ use crate::engine::Session;
 use crate::package::Task;
 use crate::{Error, Result, io};
 
-use super::{Registration, Run, Watch, check_interrupt, say};
+use super::{Registration, Run, Watch, check_interrupt, one_line, say};
 
 /// Run a model on every case of a CSV and report: report.json, report.html, per_case.csv
 ///
@@ -56,6 +56,8 @@ struct Reports {
     failed: Vec<String>,
     /// How many cases there were.
     of: usize,
+    /// Every file that was read.
+    inputs: Vec<PathBuf>,
 }
 
 impl Evaluate {
@@ -72,6 +74,7 @@ impl Evaluate {
         write("per_case.csv", &reports.per_case)?;
         write("report.html", reports.html.as_bytes())?;
         check_interrupt()?;
+        output.spare_written(reports.inputs.iter().chain([&self.cases]).map(PathBuf::as_path))?;
         output.commit(&[])?;
         if self.json {
             say(&reports.summary)?;
@@ -115,7 +118,7 @@ fn each<C, T>(
         let result = match one(number, &case) {
             Err(error @ (Error::Cancelled | Error::Unwritable { .. })) => return Err(error),
             Err(error) => {
-                bar.suspend(|| log::warn!("{error}"));
+                bar.suspend(|| log::warn!("{}", one_line(&error.to_string())));
                 Err(error.to_string())
             }
             Ok(result) => Ok(result),

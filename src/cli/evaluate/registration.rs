@@ -45,6 +45,7 @@ impl Evaluate {
             words,
             failed: summary.failed.into_iter().map(|f| f.error).collect(),
             of: outcomes.len(),
+            inputs: outcomes.into_iter().flat_map(|o| [o.row.fixed, o.row.moving]).collect(),
         };
         Ok((output, reports))
     }

@@ -49,11 +49,15 @@ impl FrameCase {
 }
 
 /// Reads the cases of a package for frames; relative paths start at the CSV's folder.
-/// docs/evaluation.md has the columns.
+/// docs/evaluation.md has the columns; there may be no truth where none is needed.
 ///
 /// # Errors
 /// [`Error::Unreadable`]; [`Error::Malformed`] naming the line and the column.
-pub fn read_frame_cases(path: &Path, manifest: &Manifest) -> Result<Vec<FrameCase>> {
+pub fn read_frame_cases(
+    path: &Path,
+    manifest: &Manifest,
+    need_truth: bool,
+) -> Result<Vec<FrameCase>> {
     let malformed = |e: csv::Error| {
         let line = e.position().map_or(1, csv::Position::line);
         let expected = "a CSV with a header and as many values in each line";
@@ -63,7 +67,7 @@ pub fn read_frame_cases(path: &Path, manifest: &Manifest) -> Result<Vec<FrameCas
     let file = crate::io::open_regular(path)?;
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(file);
     let header = reader.headers().map_err(malformed)?;
-    let columns = columns::check(path, header, manifest)?;
+    let columns = columns::check(path, header, manifest, need_truth)?;
     let mut cases = Vec::new();
     for record in reader.records() {
         let record = record.map_err(malformed)?;
@@ -158,10 +162,14 @@ impl Line<'_> {
             [Some(x), Some(y)] => [x, y],
             _ => [f64::NAN; 2],
         };
-        if size.iter().all(|mm| *mm > 0.0 && mm.is_finite()) {
+        if size.iter().all(|mm| (1e-4..=100.0).contains(mm)) {
             return Ok(Some(size));
         }
-        Err(self.wrong(PIXEL, "a number above 0, or two as x;y", "correct it or leave it blank"))
+        Err(self.wrong(
+            PIXEL,
+            "0.0001 to 100, or two numbers as x;y",
+            "correct it or leave it blank",
+        ))
     }
 
     /// All of these columns or none.

@@ -47,12 +47,13 @@ fn has_unit(name: &str) -> bool {
 /// Where each column stands, by its name in lower case.
 ///
 /// # Errors
-/// [`Error::Malformed`] without the column `image` or any truth, for a column that is there twice,
+/// [`Error::Malformed`] without the column `image` or, where it is needed, any truth, for a column that is there twice,
 /// and for one that is a truth of nothing in the package or looks like a typing mistake.
 pub(super) fn check(
     path: &Path,
     header: &StringRecord,
     manifest: &Manifest,
+    need_truth: bool,
 ) -> Result<HashMap<String, usize>> {
     let wrong = |expected: &str, found: String, advice: &str| {
         Err(Error::malformed(path, "line 1", expected, found, advice))
@@ -88,7 +89,7 @@ pub(super) fn check(
     if !columns.contains_key(IMAGE) {
         return wrong("a column \"image\"", format!("{header:?}"), "name the columns");
     }
-    if of_truth(&columns).next().is_none() {
+    if need_truth && of_truth(&columns).next().is_none() {
         let advice = "add one, blank where there is nothing to be found; see docs/evaluation.md";
         return wrong("at least one column of truth", "none".into(), advice);
     }

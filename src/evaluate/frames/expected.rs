@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::cases::{FrameCase, Outline, Truth};
 use crate::image::Ellipse;
-use crate::landmarks::{Landmark, measure, of_ellipse, unit};
+use crate::landmarks::{Findings, Landmark, measure, of_ellipse, unit};
 use crate::package::{Manifest, Measurement, MeasurementKind};
 use crate::{Error, Result};
 
@@ -117,9 +117,14 @@ impl<'a> Rules<'a> {
                 Some(Region { ellipse: *ellipse, mask, ends: None, as_ellipse: false })
             }
         };
-        let ends =
-            region.iter().filter_map(|r| Some(r.ends.clone()?.into_iter().zip(r.ellipse.ends())));
-        let mut landmarks: BTreeMap<_, _> = ends.flatten().collect();
+        let mut landmarks = BTreeMap::new();
+        if let (Some(names), Some(Outline::Ellipse(ellipse)), Some([x, y])) =
+            (&self.ends, &truth.outline, mm_per_px)
+        {
+            // Of the axes in millimetres: with unequal pixels those in pixels are others.
+            let ends = ellipse.ends().map(|end| [end[0] / x, end[1] / y]);
+            landmarks.extend(names.iter().cloned().zip(ends));
+        }
         landmarks.extend(truth.landmarks.clone());
         let value = |wanted: &Measurement| {
             let given = truth.measurements.get(&wanted.name);
@@ -168,6 +173,6 @@ fn of_landmarks(
     let landmarks: Vec<Landmark> = places.iter().map(landmark).collect();
     // A truth is a truth, plausible or not.
     let wanted = Measurement { plausible: None, ..wanted.clone() };
-    let (measured, _) = measure(&wanted, &landmarks, &[], mm_per_px);
+    let (measured, _) = measure(&wanted, &Findings { landmarks, mm_per_px, ..Default::default() });
     Some((measured.value?, measured.unit))
 }

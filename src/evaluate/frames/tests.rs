@@ -40,7 +40,7 @@ fn read_as(manifest: &Manifest, csv: &str) -> crate::Result<Vec<FrameCase>> {
     std::fs::write(folder.path().join("i.png"), "").unwrap();
     let path = folder.path().join("cases.csv");
     std::fs::write(&path, csv).unwrap();
-    let mut cases = read_frame_cases(&path, manifest)?;
+    let mut cases = read_frame_cases(&path, manifest, true)?;
     for case in &mut cases {
         case.image = case.image.strip_prefix(folder.path()).unwrap().to_owned();
     }

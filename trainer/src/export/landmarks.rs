@@ -22,22 +22,19 @@ impl Exported for Landmarks {
         recipe.preprocess()
     }
 
-    /// By the mask, which is nearer to the truth; the circumference by the ends of the axes, too:
-    /// where the two disagree, neither is to be believed.
+    /// By the mask, which is nearer to the truth than the ends of the axes.
     fn measurements() -> Vec<Measurement> {
-        let measure = |name: &str, kind, of: &[&str], plausible| Measurement {
+        let measure = |name: &str, kind, plausible| Measurement {
             name: name.into(),
             kind,
-            of: of.iter().map(ToString::to_string).collect(),
+            of: vec![SKULL.into()],
             plausible: Some(plausible),
         };
         // From the first weeks in which there is a skull to more than at any birth.
-        let around = [40.0, 450.0];
         vec![
-            measure("HC", MeasurementKind::Circumference, &[SKULL], around),
-            measure("OFD", MeasurementKind::LongAxis, &[SKULL], [12.0, 160.0]),
-            measure("BPD", MeasurementKind::ShortAxis, &[SKULL], [10.0, 130.0]),
-            measure("HC_ends", MeasurementKind::Circumference, &LANDMARKS, around),
+            measure("HC", MeasurementKind::Circumference, [40.0, 450.0]),
+            measure("OFD", MeasurementKind::LongAxis, [12.0, 160.0]),
+            measure("BPD", MeasurementKind::ShortAxis, [10.0, 130.0]),
         ]
     }
 
@@ -176,5 +173,7 @@ const LIMITS: &str = "\
   wrong places, without a warning.
 - It takes the head's plane as given: it does not say whether the frame is the right one to measure.
 - Millimetres need the frame's pixel size.
-- An upright head swaps which end is `a` and which is `b`; the lengths stay.
+- Of an upright head both ends of an axis may be found at one place: what is measured is measured by
+  the mask.
+- Of a head that the frame cuts too little is measured, with a warning.
 ";

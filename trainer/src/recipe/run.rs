@@ -149,6 +149,11 @@ impl<S: Student> Trainer<S> {
             if mean.is_empty() {
                 mean = parts;
             } else {
+                let alike = |((n, a), (m, b)): (&(String, Tensor), &(String, Tensor))| {
+                    n == m && a.size() == b.size()
+                };
+                let same = mean.len() == parts.len() && mean.iter().zip(&parts).all(alike);
+                ensure!(same, "--from {}: another network than the runs before", folder.display());
                 let sums = mean.iter().zip(parts).map(|((n, a), (_, b))| (n.clone(), a + b));
                 mean = sums.collect();
             }
