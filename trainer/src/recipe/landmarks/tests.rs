@@ -37,8 +37,9 @@ fn targets_measure_what_they_were_made_of() {
     assert!(figures["ellipse_dice"] > 0.99, "{figures:?}");
     // 119 mm around, on a mask of 2 mm per pixel.
     assert!(figures["circumference_mm"] < 0.004 * 119.0, "{figures:?}");
-    assert!(figures["landmark_mm"] < 1e-3, "{figures:?}");
-    assert!(figures["circumference_by_ends_mm"] < 1e-3, "{figures:?}");
+    // A hundredth of a heatmap's pixel, which is 4 mm.
+    assert!(figures["landmark_mm"] < 0.04, "{figures:?}");
+    assert!(figures["circumference_by_ends_mm"] < 0.12, "{figures:?}");
     assert_eq!(figures["landmarks_found_percent"], 100.0);
 
     let nothing = held_of(None);
