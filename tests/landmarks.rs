@@ -204,6 +204,62 @@ fn several_images_of_one_name_are_kept_apart_and_a_bad_one_is_told() {
     assert_eq!(report["images"].as_array().unwrap().len(), 2);
 }
 
+#[test]
+fn inputs_stay_and_nothing_of_an_earlier_run_does() {
+    let work = Work::new();
+    work.save("head.png", head());
+    ok(&work.run("landmarks", &["head.png"], &["--mm-per-px", "0.5"]));
+    ok(&work.run("landmarks", &["head.png"], &[]));
+    assert_eq!(files(&work.path("out")), ["head_overlay.png", "landmarks.json"]);
+    for name in ["out/a.png", "out/a_overlay.png", "out/a_skull.png"] {
+        work.save(name, head());
+    }
+    for (command, other) in [("landmarks", "out/a_overlay.png"), ("segment", "out/a_skull.png")] {
+        let before = std::fs::read(work.path(other)).unwrap();
+        let output = work.run(command, &["out/a.png", other], &[]);
+        fails(&output, 2, &["--out", "would be overwritten"]);
+        assert_eq!(std::fs::read(work.path(other)).unwrap(), before, "{command}");
+    }
+}
+
+#[test]
+fn a_frame_of_a_clip_that_fails_loses_only_itself() {
+    let work = Work::new();
+    let mut clip = b"ObjectType = Image\nNDims = 3\nDimSize = 64 48 3\nElementSpacing = 1 1 1\n\
+        ElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
+        .to_vec();
+    for frame in [head(), GrayImage::new(64, 48), head()] {
+        clip.extend(frame.into_raw());
+    }
+    std::fs::write(work.path("clip.mha"), clip).unwrap();
+    let mut run = intraop();
+    run.arg("landmarks").arg(work.path("clip.mha")).args(["--model", "models/fetal-head"]);
+    let output = run.arg("--out").arg(work.path("out")).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("1 of 3 cases failed"), "{stderr}");
+    let report = work.report("landmarks.json");
+    assert_eq!(report["failed"][0]["frame"], 1);
+    let frames: Vec<_> = report["images"].as_array().unwrap().iter().map(|i| &i["frame"]).collect();
+    assert_eq!(frames, [0, 2]);
+    assert_eq!(report["images"][1]["name"], "clip_0002");
+}
+
+#[test]
+fn a_head_that_the_edge_cuts_is_told() {
+    let work = Work::new();
+    let moved = Ellipse { centre: [10.0, 24.0], ..SKULL };
+    let cut = |x: u32, y: u32| {
+        Luma([if moved.level([f64::from(x), f64::from(y)]) <= 1.0 { 255 } else { 0 }])
+    };
+    work.save("cut.png", GrayImage::from_fn(64, 48, cut));
+    ok(&work.run("landmarks", &["cut.png"], &["--mm-per-px", "1"]));
+    let entry = &work.report("landmarks.json")["images"][0];
+    assert!(entry["warnings"][0].as_str().unwrap().contains("reaches the frame's edge"), "{entry}");
+    let around = &entry["measurements"][0];
+    assert!(around["value"].is_number() && around["sd"].is_null(), "{around}");
+}
+
 /// Frames on which nothing can be found: an error, or "not found", and never a measurement.
 #[test]
 fn bad_frames_give_an_error_or_nothing() {
