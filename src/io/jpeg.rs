@@ -2,6 +2,7 @@
 
 use jpeg_decoder::{ColorTransform, Decoder, PixelFormat};
 
+use super::dicom::rgb;
 use super::frames::MAX_PIXELS;
 
 /// What three channels mean.
@@ -44,6 +45,88 @@ pub(super) struct Decoded {
 /// the bits at worst, so more pixels per byte than this is a wrong header.
 const MOST_PIXELS_PER_BYTE: u64 = 64 * 8 * 4;
 
+/// An image has a scan per component and refinement, some ten; each costs a pass over all pixels,
+/// and may take no more than a few bytes.
+const MOST_SCANS: u64 = 100;
+const MOST_SCANNED: u64 = 1 << 30;
+
+/// What a stream's markers tell before anything is decoded (ITU-T T.81 annex B).
+#[derive(Default)]
+struct Outline {
+    scans: u64,
+    /// Adobe's marker says that the colours are YCbCr.
+    adobe_ycbcr: bool,
+    lossless: bool,
+    precision: u8,
+    components: u8,
+    subsampled: bool,
+    restarts: bool,
+    point_transform: bool,
+}
+
+impl Outline {
+    /// Finds the markers as the decoder does: what lies between segments is passed over.
+    fn of(bytes: &[u8]) -> Outline {
+        let mut outline = Outline::default();
+        let mut at = 2;
+        while let Some([first, marker]) = bytes.get(at..at + 2) {
+            if *first != 0xff || matches!(marker, 0 | 0xd0..=0xd7 | 0xff) {
+                at += 1;
+                continue;
+            }
+            let length = bytes.get(at + 2..at + 4).map(|l| u16::from_be_bytes([l[0], l[1]]));
+            let end = at + 2 + usize::from(length.unwrap_or_default());
+            let Some(content) = bytes.get(at + 4..end) else { break };
+            match marker {
+                0xd9 => break,
+                0xda => {
+                    outline.scans += 1;
+                    outline.point_transform |= content.last().is_some_and(|b| b & 15 != 0);
+                }
+                0xdd => outline.restarts |= content != [0, 0],
+                0xee if content.starts_with(b"Adobe") => {
+                    outline.adobe_ycbcr = content.get(11) == Some(&1);
+                }
+                0xc0..=0xc3 if content.len() > 5 => {
+                    outline.lossless = *marker == 0xc3;
+                    (outline.precision, outline.components) = (content[0], content[5]);
+                    outline.subsampled =
+                        content[6..].as_chunks().0.iter().any(|[_, s, _]| *s != 0x11);
+                }
+                _ => {}
+            }
+            at = end;
+        }
+        outline
+    }
+
+    /// What the decoder would take too long for, or decode wrongly.
+    fn defect(&self, pixels: u64) -> Option<String> {
+        if self.scans > MOST_SCANS || self.scans * pixels > MOST_SCANNED {
+            return Some(format!(
+                "{} scans of {pixels} pixels, more than any image has",
+                self.scans
+            ));
+        }
+        if !self.lossless {
+            return None;
+        }
+        let colours = self.components > 1;
+        let what = if self.restarts {
+            "restart intervals".into()
+        } else if self.point_transform {
+            "a point transform".into()
+        } else if colours && self.subsampled {
+            "subsampled colours".into()
+        } else if self.precision < 8 || colours && self.precision != 8 {
+            format!("{} components of {} bits", self.components, self.precision)
+        } else {
+            return None;
+        };
+        Some(format!("lossless JPEG with {what}, which is not decoded"))
+    }
+}
+
 /// Decodes a whole image, or says in a few words why not.
 pub(super) fn decode(bytes: &[u8], colours: Colours) -> Result<Decoded, String> {
     let complete = |e: jpeg_decoder::Error| match e {
@@ -55,9 +138,18 @@ pub(super) fn decode(bytes: &[u8], colours: Colours) -> Result<Decoded, String> 
     let info = decoder.info().ok_or("no image")?;
     let size = [usize::from(info.width), usize::from(info.height)];
     let pixels = u64::from(info.width) * u64::from(info.height);
-    let most = MAX_PIXELS.min(bytes.len() as u64 * MOST_PIXELS_PER_BYTE);
+    let outline = Outline::of(bytes);
+    let most = match outline.lossless {
+        // Every sample has a code of its own.
+        true => bytes.len() as u64 * 8 / u64::from(outline.components.max(1)),
+        false => bytes.len() as u64 * MOST_PIXELS_PER_BYTE,
+    };
+    let most = most.min(MAX_PIXELS);
     if pixels > most {
         return Err(format!("{}×{} pixels, where at most {most} are possible", size[0], size[1]));
+    }
+    if let Some(defect) = outline.defect(pixels) {
+        return Err(defect);
     }
     let channels = match info.pixel_format {
         PixelFormat::L8 | PixelFormat::L16 => 1,
@@ -70,7 +162,16 @@ pub(super) fn decode(bytes: &[u8], colours: Colours) -> Result<Decoded, String> 
         Colours::Stored if channels == 3 => decoder.set_color_transform(ColorTransform::RGB),
         _ => {}
     }
-    let decoded = decoder.decode().map_err(complete)?;
+    let mut decoded = decoder.decode().map_err(complete)?;
+    // The decoder leaves lossless colours as they are stored.
+    let ycbcr = match colours {
+        Colours::AsMarked => outline.adobe_ycbcr,
+        Colours::YCbCr => true,
+        Colours::Stored => false,
+    };
+    if outline.lossless && channels == 3 && ycbcr {
+        decoded.as_chunks_mut().0.iter_mut().for_each(|pixel| *pixel = rgb(*pixel));
+    }
     let samples = match info.pixel_format {
         PixelFormat::L16 => {
             Samples::U16(decoded.as_chunks().0.iter().map(|b| u16::from_ne_bytes(*b)).collect())

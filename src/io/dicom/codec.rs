@@ -4,13 +4,12 @@
 use std::path::Path;
 
 use super::colour::{Palette, rgb};
-use super::dataset::{DataSet, unsupported};
+use super::dataset::{DataSet, shown, unsupported};
 use super::layout::{Layout, Photometric};
 use super::spacing::spacing;
 use crate::image::{Frame, Pixels};
 use crate::io::frames::{interleaved8, interleaved16, set_spacing};
 use crate::io::jpeg::{self, Colours, Samples};
-use crate::io::source::quoted;
 use crate::{Error, Result};
 
 #[derive(Clone, Copy, PartialEq)]
@@ -37,8 +36,17 @@ impl Clip {
     }
 
     pub(super) fn new(mut set: DataSet) -> Result<Clip> {
-        let layout = Layout::of(&set)?;
+        let mut layout = Layout::of(&set)?;
         let coding = coding(&set)?;
+        if coding == Coding::Jpeg {
+            // A decoded sample is a number; only stored words have it in some of their bits.
+            layout.lowest = 0;
+        }
+        let shares = layout.photometric == Photometric::YbrFull422;
+        if coding == Coding::Native && shares && !layout.width.is_multiple_of(2) {
+            let expected = "an even number, as two pixels share a colour (YBR_FULL_422)";
+            return Err(set.wrong("Columns", expected, layout.width));
+        }
         let palette = match layout.photometric {
             Photometric::Palette => Some(Palette::of(&set, layout.signed)?),
             _ => None,
@@ -53,6 +61,11 @@ impl Clip {
                         expected: promised,
                         found: length.into(),
                     });
+                }
+                // A byte pads to an even length. More is of an image of another size.
+                if u64::from(length) > promised + 1 {
+                    let expected = format!("{promised} bytes for the frames of the header");
+                    return Err(set.wrong("PixelData", expected, length));
                 }
                 set.source.holds(promised, 0)?;
             }
@@ -126,7 +139,7 @@ impl Clip {
     fn native(&mut self) -> Result<Samples> {
         let mut bytes = vec![0; native_bytes(&self.layout)];
         self.set.source.fill(&mut bytes)?;
-        if self.layout.photometric == Photometric::YbrFull422 && self.layout.allocated == 8 {
+        if self.layout.photometric == Photometric::YbrFull422 {
             let pairs = bytes.as_chunks().0.iter();
             let pixels = pairs.flat_map(|[y0, y1, cb, cr]| [[*y0, *cb, *cr], [*y1, *cb, *cr]]);
             return Ok(Samples::U8(pixels.flat_map(rgb).collect()));
@@ -248,7 +261,7 @@ fn coding(set: &DataSet) -> Result<Coding> {
             None => "another",
         },
     };
-    let uid = quoted(&set.syntax);
+    let uid = shown(&set.syntax);
     Err(unsupported(&set.path, format!("{name} ({uid})")))
 }
 

@@ -22,11 +22,16 @@ const ITEM_END: Tag = 0xfffe_e00d;
 const SEQUENCE_END: Tag = 0xfffe_e0dd;
 
 /// What is kept, with its value representation for files that do not state it.
-const KEPT: [(Tag, &[u8; 2]); 42] = [
+const KEPT: [(Tag, &[u8; 2]); 48] = [
     (0x0008_0016, b"UI"), // SOPClassUID
     (0x0008_0060, b"CS"), // Modality
     (0x0018_0050, b"DS"), // SliceThickness
+    (0x0018_1164, b"DS"), // ImagerPixelSpacing
     (0x0018_6012, b"US"), // RegionSpatialFormat
+    (0x0018_6018, b"UL"), // RegionLocationMinX0
+    (0x0018_601a, b"UL"), // RegionLocationMinY0
+    (0x0018_601c, b"UL"), // RegionLocationMaxX1
+    (0x0018_601e, b"UL"), // RegionLocationMaxY1
     (0x0018_6024, b"US"), // PhysicalUnitsXDirection
     (0x0018_6026, b"US"), // PhysicalUnitsYDirection
     (0x0018_602c, b"FD"), // PhysicalDeltaX
@@ -43,6 +48,7 @@ const KEPT: [(Tag, &[u8; 2]); 42] = [
     (0x0028_0010, b"US"), // Rows
     (0x0028_0011, b"US"), // Columns
     (0x0028_0030, b"DS"), // PixelSpacing
+    (0x0028_0a02, b"CS"), // PixelSpacingCalibrationType
     (0x0028_0100, b"US"), // BitsAllocated
     (0x0028_0101, b"US"), // BitsStored
     (0x0028_0102, b"US"), // HighBit
@@ -108,6 +114,10 @@ impl Values {
         self.words(tag)?.first().copied()
     }
 
+    pub fn long(&self, tag: Tag) -> Option<u32> {
+        Some(u32::from_le_bytes(self.0.get(&tag)?.as_slice().try_into().ok()?))
+    }
+
     pub fn double(&self, tag: Tag) -> Option<f64> {
         Some(f64::from_le_bytes(self.0.get(&tag)?.as_slice().try_into().ok()?))
     }
@@ -120,6 +130,8 @@ struct Head {
     /// A sequence that somebody passed on without knowing it; its items are in implicit VR
     /// (PS3.5 6.2.2, note 2).
     unknown: bool,
+    /// Bytes in fragments instead of a value: compressed pixels.
+    fragments: bool,
     length: Option<u32>,
 }
 
@@ -227,6 +239,7 @@ impl DataSet {
         }
         let tag = Tag::from(u16::from_le_bytes(group)) << 16 | Tag::from(self.word()?);
         let mut vr = *KEPT.iter().find(|(t, _)| *t == tag).map_or(b"UN", |(_, vr)| *vr);
+        let known = vr;
         let delimiter = tag >> 16 == 0xfffe;
         let length = if delimiter || !self.explicit {
             self.long()?
@@ -240,15 +253,17 @@ impl DataSet {
                 }
                 _ if vr.iter().all(u8::is_ascii_uppercase) => self.word()?.into(),
                 _ => {
-                    let found = quoted(&String::from_utf8_lossy(&vr));
+                    let found = shown(&String::from_utf8_lossy(&vr));
                     return Err(self.wrong("value representation", "two capital letters", found));
                 }
             }
         };
         let length = (length != u32::MAX).then_some(length);
-        let sequence = vr == *b"SQ" || length.is_none();
-        let unknown = vr == *b"UN" && length.is_none();
-        Ok(Some(Head { tag, sequence, unknown, length }))
+        let fragments = matches!(&vr, b"OB" | b"OW") && length.is_none();
+        let known = vr == *b"UN" && known == *b"SQ";
+        let sequence = vr == *b"SQ" || known || length.is_none();
+        let unknown = vr == *b"UN" && sequence;
+        Ok(Some(Head { tag, sequence, unknown, fragments, length }))
     }
 
     /// Reads elements to the end of the file, to position `end` or to an item's end, and returns
@@ -265,7 +280,9 @@ impl DataSet {
                     values.0.insert(PIXEL_DATA, Vec::new());
                     break;
                 }
-                Head { tag, sequence: true, unknown, length } => {
+                // An icon.
+                Head { fragments: true, .. } => while self.fragment()?.is_some() {},
+                Head { tag, sequence: true, unknown, length, .. } => {
                     let explicit = self.explicit;
                     self.explicit = explicit && !unknown;
                     let items = self.sequence(length)?;
@@ -283,6 +300,9 @@ impl DataSet {
                 }
                 Head { length, .. } => self.skip(length.unwrap_or(0))?,
             }
+        }
+        if end.is_some_and(|end| self.position > end) {
+            return Err(self.wrong("item", "elements that end with it", "a longer one"));
         }
         Ok(values)
     }
@@ -360,6 +380,12 @@ fn meta(path: &Path, start: &[u8]) -> Result<(Values, u64)> {
 
 fn wrong(path: &Path, what: &str, expected: impl Into<String>, found: impl ToString) -> Error {
     Error::malformed(path, what, expected, found.to_string(), "export or copy the file again")
+}
+
+/// A value as a message may show it: identifiers and terms, nothing that may be a name.
+pub(super) fn shown(text: &str) -> String {
+    let plain = |c| matches!(c, 'A'..='Z' | '0'..='9' | ' ' | '_' | '.');
+    if text.chars().all(plain) { quoted(text) } else { "another text".into() }
 }
 
 /// A coding of the pixel data that cannot be read.

@@ -1,8 +1,7 @@
 //! What the header says of the pixels: PS3.3 C.7.6.3.
 
-use super::dataset::{DataSet, PIXEL_DATA};
+use super::dataset::{DataSet, PIXEL_DATA, shown};
 use crate::io::frames::MAX_PIXELS;
-use crate::io::source::quoted;
 use crate::{Error, Result};
 
 /// `PhotometricInterpretation`.
@@ -66,6 +65,9 @@ impl Layout {
         let allocated = word(0x0028_0100, "BitsAllocated")?;
         if !matches!(allocated, 8 | 16) {
             return Err(set.wrong("BitsAllocated", "8 or 16", allocated));
+        }
+        if matches!(photometric, Photometric::YbrFull | Photometric::YbrFull422) && allocated != 8 {
+            return Err(set.wrong("BitsAllocated", "8 for YBR_FULL and YBR_FULL_422", allocated));
         }
         let stored = word(0x0028_0101, "BitsStored").unwrap_or(allocated);
         let high = word(0x0028_0102, "HighBit").unwrap_or(stored.saturating_sub(1));
@@ -132,7 +134,7 @@ fn photometric(set: &DataSet) -> Result<(Photometric, usize)> {
         "YBR_FULL_422" => (Photometric::YbrFull422, 3),
         _ => {
             let expected = "MONOCHROME1 or 2, RGB, YBR_FULL, YBR_FULL_422 or PALETTE COLOR";
-            return Err(set.wrong("PhotometricInterpretation", expected, quoted(&text)));
+            return Err(set.wrong("PhotometricInterpretation", expected, shown(&text)));
         }
     })
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use nalgebra::{Matrix3, Vector3};
 
 use super::codec::Clip;
-use super::dataset::{DataSet, PIXEL_DATA, Values, is_dicom};
+use super::dataset::{DataSet, PIXEL_DATA, Values, is_dicom, shown};
 use crate::image::Geometry;
 use crate::io::frames::plausible;
 use crate::io::source::{MAX_VOXELS, open_file, quoted};
@@ -49,9 +49,18 @@ struct Series {
 
 /// Reads all headers of a folder's one series and puts its slices in order.
 pub(in crate::io) fn open_series(folder: &Path) -> Result<Opened> {
-    let mut found: BTreeMap<Series, Vec<Slice>> = BTreeMap::new();
+    let mut found: BTreeMap<Series, Vec<Result<Slice>>> = BTreeMap::new();
+    // A file that is damaged may be a slice of the series, so nothing is read without it; but that
+    // there are several series is said first.
+    let mut damaged = None;
     for path in dicom_files(folder)? {
-        let set = DataSet::open(&path)?;
+        let set = match DataSet::open(&path) {
+            Ok(set) => set,
+            Err(error) => {
+                damaged.get_or_insert(error);
+                continue;
+            }
+        };
         // Reports, and the index of a CD.
         if !set.values.has(PIXEL_DATA) {
             continue;
@@ -62,17 +71,21 @@ pub(in crate::io) fn open_series(folder: &Path) -> Result<Opened> {
             number: text(0x0020_0011),
             modality: text(0x0008_0060),
         };
-        found.entry(series).or_default().push(Slice::of(set)?);
+        found.entry(series).or_default().push(Slice::of(set));
     }
     if found.len() > 1 {
         let advice = "put each series into a folder of its own";
         return Err(Error::malformed(folder, "folder", "one DICOM series", list(&found), advice));
+    }
+    if let Some(error) = damaged {
+        return Err(error);
     }
     let Some((_, slices)) = found.pop_first() else {
         let advice = "give the folder with the files of one CT or MR series";
         let found = "no DICOM file with an image";
         return Err(Error::malformed(folder, "folder", "a DICOM series", found, advice));
     };
+    let slices = slices.into_iter().collect::<Result<Vec<_>>>()?;
     let (slices, geometry) = arrange(folder, slices)?;
     let product = geometry.size.iter().fold(1u64, |n, s| n.saturating_mul(*s as u64));
     if product > MAX_VOXELS {
@@ -105,11 +118,11 @@ fn dicom_files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-fn list(found: &BTreeMap<Series, Vec<Slice>>) -> String {
+fn list(found: &BTreeMap<Series, Vec<Result<Slice>>>) -> String {
     const SHOWN: usize = 5;
-    let one = |(series, slices): (&Series, &Vec<Slice>)| {
+    let one = |(series, slices): (&Series, &Vec<Result<Slice>>)| {
         let Series { uid, number, modality } = series;
-        let [uid, number, modality] = [uid, number, modality].map(|text| quoted(text));
+        let [uid, number, modality] = [uid, number, modality].map(|text| shown(text));
         format!("{modality} series {number} with {} slices ({uid})", slices.len())
     };
     let mut text: Vec<String> = found.iter().take(SHOWN).map(one).collect();
@@ -127,9 +140,11 @@ impl Slice {
         let place = place.ok_or_else(|| set.wrong("ImagePositionPatient", "three numbers", "none"));
         let axes = numbers(&set.values, 0x0020_0037).and_then(|[a, b, c, d, e, f]: [f64; 6]| {
             let [row, column] = [Vector3::new(a, b, c), Vector3::new(d, e, f)];
-            let unit = |v: &Vector3<f64>| (v.norm() - 1.0).abs() < 0.01;
-            let right = unit(&row) && unit(&column) && row.dot(&column).abs() < 0.01;
-            right.then_some([row, column])
+            let unit = |v: &Vector3<f64>| (v.norm() - 1.0).abs() <= SAME;
+            let right = unit(&row) && unit(&column) && row.dot(&column).abs() <= SAME;
+            // What the header's digits left over would be a shear.
+            let row = row.normalize();
+            right.then(|| [row, (column - row * row.dot(&column)).normalize()])
         });
         let axes = axes.ok_or_else(|| {
             set.wrong("ImageOrientationPatient", "two directions at a right angle", "others")
@@ -228,7 +243,7 @@ fn arrange(folder: &Path, mut slices: Vec<Slice>) -> Result<(Vec<Slice>, Geometr
     let spacing = step.norm();
     let places: Vec<f64> = slices.iter().map(along).collect();
     let mut gaps: Vec<f64> = places.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    let name = |i: usize| quoted(&slices[i].number);
+    let name = |i: usize| shown(&slices[i].number);
     if let Some(i) = gaps.iter().position(|gap| *gap < SAME) {
         return wrong("each in its own place", format!("{} where {} is", name(i + 1), name(i)));
     }
@@ -248,12 +263,17 @@ fn arrange(folder: &Path, mut slices: Vec<Slice>) -> Result<(Vec<Slice>, Geometr
         );
         return wrong("none missing", found);
     }
-    let out_of_place = |(i, place): (usize, &f64)| {
-        (place - places[0] - i as f64 * spacing).abs() > OUT_OF_PLACE * spacing
-    };
-    if places.iter().enumerate().any(out_of_place) {
+    let off = |(i, s): (usize, &Slice)| s.origin - first.origin - normal * (i as f64 * spacing);
+    let off: Vec<Vector3<f64>> = slices.iter().enumerate().map(off).collect();
+    let most = OUT_OF_PLACE * spacing;
+    if off.iter().any(|off| off.dot(&normal).abs() > most) {
         let [least, most] = [gaps[0], gaps[gaps.len() - 1]];
         return wrong("equally far apart", format!("distances of {least:.3} to {most:.3} mm"));
+    }
+    let furthest = off.iter().map(Vector3::norm).fold(0.0, f64::max);
+    if furthest > most {
+        let found = format!("one {furthest:.3} mm away from its place");
+        return wrong("one above the other", found);
     }
     let geometry = Geometry {
         size: [first.size[0], first.size[1], slices.len()],

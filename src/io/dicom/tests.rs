@@ -212,3 +212,151 @@ fn folders_without_a_series_are_refused() {
     assert!(message(folder.path()).contains("PixelSpacing"));
     assert!(matches!(read_volume(&folder.path().join("a.dcm")), Err(Error::Malformed { .. })));
 }
+
+#[test]
+fn slices_lie_above_one_another_in_one_series() {
+    let folder = tempfile::tempdir().unwrap();
+    let slice = |i: u8, x: &str, uid: &[u8]| {
+        let text = |tag, text: &[u8]| element(tag, "DS", text, None);
+        let more = [
+            element(0x0020_000e, "UI", uid, None),
+            text(0x0028_0030, b"1\\1"),
+            text(0x0020_0032, format!("{x}\\0\\{}", 2 * i).as_bytes()),
+            text(0x0020_0037, b"1\\0\\0\\0.0009\\1\\0"),
+        ];
+        std::fs::write(folder.path().join(i.to_string()), file(EXPLICIT, 2, &more, native()))
+            .unwrap();
+    };
+    let message = || read_volume(folder.path()).unwrap_err().to_string();
+    (0..5).for_each(|i| slice(i, "0", b"1.2"));
+    let grid = read_volume(folder.path()).unwrap().geometry;
+    let direction = grid.direction;
+    assert!((direction.transpose() * direction - nalgebra::Matrix3::identity()).norm() < 1e-12);
+    slice(2, "1.5", b"1.2");
+    assert!(message().contains("1.500 mm"), "{}", message());
+    slice(2, "0", b"1.2");
+    std::fs::write(folder.path().join("odd"), [&[0; 128], &b"DICMjunk"[..]].concat()).unwrap();
+    assert!(message().contains("odd"), "{}", message());
+    slice(9, "none", b"1.3");
+    assert!(message().contains("with 5 slices") && message().contains("1.3"), "{}", message());
+}
+
+/// An ultrasound region's elements: format, units, the last column, and 0.05 cm by 0.04 cm.
+fn region(format: u16, units: u16, last: u32) -> Vec<u8> {
+    let mut bytes =
+        [word(0x0018_6012, format), word(0x0018_6024, units), word(0x0018_6026, units)].concat();
+    bytes.extend(element(0x0018_601c, "UL", &last.to_le_bytes(), None));
+    bytes.extend(element(0x0018_602c, "FD", &0.05f64.to_le_bytes(), None));
+    bytes.extend(element(0x0018_602e, "FD", &0.04f64.to_le_bytes(), None));
+    bytes
+}
+
+fn spacing(more: &[Vec<u8>]) -> Option<[f64; 2]> {
+    gray(&file(EXPLICIT, 2, more, native())).spacing
+}
+
+#[test]
+fn pixel_sizes_are_those_of_regions_in_the_frame() {
+    let regions = |regions: &[Vec<u8>]| {
+        let items: Vec<_> = regions.iter().map(|r| element(0xfffe_e000, "", r, None)).collect();
+        element(0x0018_6011, "SQ", &items.concat(), None)
+    };
+    let pixels = element(0x0028_0030, "DS", b"0.4\\0.5 ", None);
+    let known = Some([0.5, 0.4]);
+    assert_eq!(spacing(&[regions(&[region(1, 3, 3), region(2, 4, 99)])]), known);
+    assert_eq!(spacing(&[regions(&[region(1, 3, 4)])]), None);
+    assert_eq!(spacing(&[regions(&[region(1, 3, 0)])]), None);
+    assert_eq!(spacing(&[regions(&[region(1, 3, 3), region(1, 0, 3)])]), None);
+    assert_eq!(spacing(&[regions(&[region(2, 4, 3)]), pixels.clone()]), None);
+    let detector = element(0x0018_1164, "DS", b"0.4\\0.5 ", None);
+    assert_eq!(spacing(std::slice::from_ref(&pixels)), known);
+    assert_eq!(spacing(&[pixels.clone(), detector.clone()]), None);
+    let calibrated = element(0x0028_0a02, "CS", b"FIDUCIAL", None);
+    assert_eq!(spacing(&[pixels, detector, calibrated]), known);
+}
+
+#[test]
+fn regions_passed_on_as_unknown_are_read() {
+    // Implicit VR, in a sequence of stated length that calls itself UN.
+    let plain = |tag: u32, value: &[u8]| {
+        let tag = [((tag >> 16) as u16).to_le_bytes(), (tag as u16).to_le_bytes()].concat();
+        [&tag, &(value.len() as u32).to_le_bytes()[..], value].concat()
+    };
+    let mut item = Vec::new();
+    for (tag, value) in [(0x0018_6012, 1u16), (0x0018_6024, 3), (0x0018_6026, 3)] {
+        item.extend(plain(tag, &value.to_le_bytes()));
+    }
+    item.extend(plain(0x0018_602c, &0.05f64.to_le_bytes()));
+    item.extend(plain(0x0018_602e, &0.04f64.to_le_bytes()));
+    let unknown = element(0x0018_6011, "UN", &plain(0xfffe_e000, &item), None);
+    assert_eq!(spacing(&[unknown]), Some([0.5, 0.4]));
+    // Explicit VR does not fit in: not read past the item.
+    let wrong = element(0xfffe_e000, "", &region(1, 3, 3), None);
+    refused(&file(EXPLICIT, 2, &[element(0x0018_6011, "UN", &wrong, None)], native()), &[]);
+}
+
+#[test]
+fn pixel_data_is_as_long_as_the_header_says() {
+    let pixels = |count: usize| element(PIXELS, "OB", &vec![1; count], None);
+    assert_eq!(gray(&file(EXPLICIT, 2, &[], pixels(7))).data, [1; 6]);
+    refused(&file(EXPLICIT, 2, &[], pixels(8)), &["6 bytes", "found 8"]);
+    refused(&file(EXPLICIT, 2, &[], pixels(5)), &["6 bytes", "found 5"]);
+    let ybr = element(0x0028_0004, "CS", b"YBR_FULL_422", None);
+    let colours = [word(0x0028_0002, 3), ybr];
+    refused(&file(EXPLICIT, 3, &colours, pixels(18)), &["Columns", "even"]);
+    let deep = [word(0x0028_0100, 16), word(0x0028_0101, 16), word(0x0028_0102, 15)];
+    refused(&file(EXPLICIT, 2, &[&colours[..], &deep].concat(), pixels(24)), &["BitsAllocated"]);
+    // An icon's compressed pixels.
+    let icon = element(0xfffe_e000, "", &fragments(&[&[1, 2]]), None);
+    let icon = element(0x0088_0200, "SQ", &icon, None);
+    assert_eq!(gray(&file(EXPLICIT, 2, &[icon], native())).data, SIX);
+}
+
+#[test]
+fn jpeg_that_would_be_decoded_wrongly_is_refused() {
+    let hex = crate::io::frames::tests::hex;
+    let refused = |stream: &[u8], part: &str| {
+        let error = decode(stream, Colours::AsMarked).err().unwrap();
+        assert!(error.contains(part), "{part}: {error}");
+    };
+    let good = hex(&LOSSLESS[0].0.replace(' ', ""));
+    let find = |marker: u8| good.windows(2).position(|b| b == [0xff, marker]).unwrap();
+    refused(&[&good[..2], &hex("ffdd00040007"), &good[2..]].concat(), "restart intervals");
+    let changed = |at: usize, value: u8| {
+        let mut bytes = good.clone();
+        bytes[at] = value;
+        bytes
+    };
+    refused(&changed(find(0xda) + 9, 2), "point transform");
+    // 256 samples more than the bits can hold.
+    refused(&changed(find(0xc3) + 5, 1), "are possible");
+    let scan = "ffda0008010100000000".to_owned() + "00";
+    let scans =
+        |count: usize| hex(&format!("ffd8ffc2000b080008000801011100{}", scan.repeat(count)));
+    refused(&scans(101), "101 scans");
+    assert!(!decode(&scans(100), Colours::AsMarked).err().unwrap().contains("scans of"));
+    // A bit in front of HighBit is no bit of what was decoded.
+    let words = [word(0x0028_0100, 16), word(0x0028_0101, 8), word(0x0028_0102, 15)];
+    let more = [&words[..], &[word(0x0028_0011, 7)]].concat();
+    let frame = gray(&file("1.2.840.10008.1.2.4.70", 6, &more, fragments(&[&good])));
+    assert_eq!(frame.data[..3], [0, 30, 60]);
+}
+
+#[test]
+fn lossless_colours_become_rgb_once() {
+    // One pixel, 129 144 112: differences from 128 in the code of LOSSLESS.
+    let stream = |precision: &str, sampling: &str| {
+        let table = "ffc4001600010101000000000000000000000000000105 08";
+        let frame = format!("ffc30011{precision}0001000103 01{sampling}00 021100 031100");
+        let text = format!("ffd8 {table} {frame} ffda000c03010002000300010000 684f ffd9");
+        crate::io::frames::tests::hex(&text.replace(' ', ""))
+    };
+    let pixel = |colours| decode(&stream("08", "11"), colours).map(|d| d.samples.words());
+    assert_eq!(pixel(Colours::Stored).unwrap(), [129, 144, 112]);
+    assert_eq!(pixel(Colours::AsMarked).unwrap(), [129, 144, 112]);
+    assert_eq!(pixel(Colours::YCbCr).unwrap(), [107, 135, 157]);
+    for (precision, sampling, part) in [("08", "22", "subsampled"), ("10", "11", "16 bits")] {
+        let error = decode(&stream(precision, sampling), Colours::Stored).err().unwrap();
+        assert!(error.contains(part), "{error}");
+    }
+}

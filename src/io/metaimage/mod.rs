@@ -49,7 +49,9 @@ impl<'a> Header<'a> {
         let mut header = Header { path, fields: BTreeMap::new() };
         let mut lines = file.take(MAX_HEADER);
         let mut line = Vec::new();
+        let mut number = 0;
         loop {
+            number += 1;
             line.clear();
             lines
                 .read_until(b'\n', &mut line)
@@ -63,7 +65,8 @@ impl<'a> Header<'a> {
                 if text.is_empty() {
                     continue;
                 }
-                return Err(header.wrong("header line", "key = value", quoted(text)));
+                let found = format!("line {number}");
+                return Err(header.wrong("header line", "key = value", found));
             };
             let key = key.trim().to_lowercase();
             let last = key == "elementdatafile";

@@ -52,11 +52,18 @@ impl<'a> Header<'a> {
                 continue;
             }
             let Some((key, value)) = text.split_once(": ") else {
-                return Err(header.wrong("header line", "field: value", quoted(text)));
+                return Err(header.wrong(
+                    "header line",
+                    "field: value",
+                    format!("line {}", number + 1),
+                ));
             };
             // Some fields are written with and without spaces.
             let key = key.to_lowercase().replace(' ', "");
-            header.fields.insert(key, value.trim().to_owned());
+            if header.fields.insert(key, value.trim().to_owned()).is_some() {
+                let found = format!("line {}", number + 1);
+                return Err(header.wrong("header line", "each field once", found));
+            }
         }
         Ok(header)
     }
@@ -158,9 +165,24 @@ impl<'a> Header<'a> {
     }
 
     fn geometry(&self, size: [usize; 3]) -> Result<Geometry> {
-        let units = self.get("spaceunits").unwrap_or_default();
-        if units.split_whitespace().any(|u| !matches!(u, "\"mm\"" | "\"\"")) {
-            return Err(self.wrong("space units", "\"mm\"", quoted(units)));
+        for key in ["spaceunits", "units"] {
+            let units = self.get(key).unwrap_or_default();
+            if units.split_whitespace().any(|u| !matches!(u, "\"mm\"" | "\"\"")) {
+                return Err(self.wrong(key, "\"mm\"", quoted(units)));
+            }
+        }
+        // Places along an axis, which mean other things to other readers.
+        let mut unread = vec!["axismins", "axismaxs"];
+        if ["space", "spacedimension", "spacedirections"].iter().any(|k| self.get(k).is_some()) {
+            // A space's directions have the lengths.
+            unread.push("spacings");
+        }
+        for key in unread {
+            let text = self.get(key).unwrap_or_default();
+            if text.split_whitespace().any(|n| !n.eq_ignore_ascii_case("nan")) {
+                let expected = "none; space directions and space origin tell the grid";
+                return Err(self.wrong(key, expected, quoted(text)));
+            }
         }
         let signs = self.signs()?;
         let axes = match self.vectors::<3>("spacedirections")? {

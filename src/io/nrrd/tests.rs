@@ -77,7 +77,12 @@ fn wrong_headers_are_refused_by_field() {
     refused("kinds: ", "space units: \"cm\" \"cm\" \"cm\"\nkinds: ", "mm");
     refused("kinds: ", "byte skip: -2\nkinds: ", "byte skip");
     refused("kinds: ", "line skip: 1\nkinds: ", "line skip");
-    refused("kinds: ", "kind\nkinds: ", "field: value");
+    refused("kinds: ", "kind Doe\nkinds: ", "expected field: value, found line 9;");
+    refused("kinds: ", "sizes: 5 4 3\nkinds: ", "once");
+    refused("kinds: ", "units: \"cm\" \"cm\" \"cm\"\nkinds: ", "mm");
+    refused("kinds: ", "axis mins: 1 nan nan\nkinds: ", "axismins");
+    refused("kinds: ", "axis maxs: nan nan 3\nkinds: ", "axismaxs");
+    refused("kinds: ", "spacings: 1 1 1\nkinds: ", "spacings");
     refused("kinds: ", "data file: ../secret.raw\nkinds: ", "own folder");
     refused("kinds: ", "data file: LIST\nkinds: ", "lists");
     refused("kinds: ", "data file: i%03d.raw 1 9 1\nkinds: ", "lists");
