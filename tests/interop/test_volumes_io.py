@@ -212,6 +212,10 @@ def test_incomplete_and_mixed_folders(intraop, tmp_path):
     series(folder, direction=tilted)
     refused(intraop, folder, "tilt of 11.5 degrees")
 
+    folder = tmp_path / "shifted"
+    series(folder, direction=np.eye(3), ImagePositionPatient=lambda i: [1.5 if i == 2 else 0, 0, 2.5 * i])
+    refused(intraop, folder, "1.500 mm away")
+
     folder = tmp_path / "sizes"
     series(folder, PixelSpacing=lambda i: [1.3, 0.7 if i < 5 else 0.8])
     refused(intraop, folder, "another PixelSpacing")
@@ -227,6 +231,11 @@ def test_incomplete_and_mixed_folders(intraop, tmp_path):
     folder = tmp_path / "empty"
     folder.mkdir()
     refused(intraop, folder, "no DICOM file")
+
+    folder = tmp_path / "scout"
+    series(folder, uid="1.2.3")
+    series(folder, uid="1.2.5", count=1, ImagePositionPatient=None)
+    refused(intraop, folder, "one DICOM series", "1.2.5")
 
     folder = tmp_path / "cut"
     files = series(folder)
