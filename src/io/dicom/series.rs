@@ -147,7 +147,7 @@ impl Slice {
             right.then(|| [row, (column - row * row.dot(&column)).normalize()])
         });
         let axes = axes.ok_or_else(|| {
-            set.wrong("ImageOrientationPatient", "two directions at a right angle", "others")
+            set.wrong("ImageOrientationPatient", "two unit vectors at a right angle", "others")
         });
         let number = set.values.text(0x0020_0013).unwrap_or_default();
         let path = set.path.clone();
