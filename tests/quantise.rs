@@ -44,6 +44,9 @@ fn a_package_is_calibrated_and_quantised() {
     let counted: u64 = sums(&input["counts"]);
     // Every voxel of both channels of both pairs.
     assert_eq!(counted + input["zeros"].as_u64().unwrap(), 2 * 2 * 64 * 64 * 64);
+    // The folder holds the table, and is no package.
+    let other = quantize(MODEL, table.to_str().unwrap(), folder.path(), &[]);
+    fails(&other, 2, &["--out", "a new or empty folder"]);
     let out = folder.path().join("small");
     ok(&quantize(MODEL, table.to_str().unwrap(), &out, &[]));
     assert!(

@@ -41,6 +41,10 @@ impl Quantize {
         if same(&self.out).is_some_and(|out| Some(out) == same(&package.path)) {
             return Err(wrong("another folder than the model's"));
         }
+        let other = self.out.read_dir().is_ok_and(|mut files| files.next().is_some());
+        if other && !self.out.join(package::MANIFEST).is_file() {
+            return Err(wrong("a new or empty folder, or a package to replace"));
+        }
         let name = self.out.file_name().ok_or_else(|| wrong("a folder with a name"))?;
         let table = Table::read(&self.calibration)?;
         let options = Options { range: self.range, largest_error: self.error };

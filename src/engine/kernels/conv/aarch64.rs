@@ -5,7 +5,7 @@ use std::arch::asm;
 
 use super::body::{self, Codes, F32Vectors, I8Vectors};
 use super::transform;
-use super::{Activation, F32Kernel, F32Tile, I8Kernel, I8Tile, Tiles};
+use super::{Activation, F32Kernel, I8Kernel, I8Tile, Tiles};
 
 /// 4 lanes.
 pub struct Neon;
