@@ -90,6 +90,7 @@ impl Shown<'_> {
     }
 }
 
+/// Of a frame whose result files begin with `stem`.
 pub(super) fn overlay_name(stem: &str) -> String {
     format!("{stem}_overlay.png")
 }

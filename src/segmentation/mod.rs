@@ -74,7 +74,8 @@ impl Mask {
 
     /// The ellipses where the logit is one standard deviation of a normal distribution above and
     /// below the threshold's (of the threshold ½ where the class is with about 84 % and 16 %): were
-    /// the whole outline to move together, one deviation inside and outside of it. `None` where one of them is no ellipse.
+    /// the whole outline to move together, one deviation inside and outside of it. `None` where one
+    /// of them is no ellipse.
     pub fn bounds(&self) -> Option<[Ellipse; 2]> {
         /// logit of Φ(1)
         const ONE_SD: f32 = 1.667;
