@@ -6,6 +6,8 @@
 mod error;
 mod probe;
 
+pub mod memory;
+
 pub mod image;
 pub mod io;
 pub mod preprocess;
@@ -17,8 +19,10 @@ pub mod landmarks;
 pub mod quantise;
 pub mod metrics;
 pub mod evaluate;
+pub mod bench;
 pub mod phantom;
 pub mod display;
+pub mod html;
 pub mod cli;
 
 pub use error::{Error, Result};

@@ -12,8 +12,7 @@ use crate::image::Pixels;
 use crate::landmarks::{Finder, Findings};
 use crate::package::{Manifest, Measurement, Precision};
 use crate::probe::{Stage, timed};
-use crate::registration::peak_rss_mib;
-use crate::{Error, Result, io};
+use crate::{Error, Result, io, memory};
 
 use super::output::Output;
 use super::{Run, Watch, check_interrupt, landmarks, one_line, say, segment, to_json};
@@ -150,7 +149,7 @@ impl Frames {
             simd: session.simd().level().name(),
             threads: session.threads(),
             stages_ms: watch.times.in_ms(&Stage::OF_FRAMES, watch.start.elapsed()),
-            peak_rss_mib: peak_rss_mib(),
+            peak_rss_mib: memory::peak_mib(),
             images,
             failed,
         };

@@ -1,7 +1,6 @@
 //! Many cases from a CSV: the cases, what came out of each, and the sum. One module per task.
 
 pub mod frames;
-pub mod html;
 pub mod registration;
 
 pub use registration::{CaseRow, read_cases};

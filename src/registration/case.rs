@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{Inverse, Options, Registered, invert, invert_point, register, warp};
 use crate::engine::Session;
 use crate::image::{Affine, Field, LabelMap, Volume};
+use crate::memory;
 use crate::metrics;
 use crate::package::Precision;
 use crate::probe::{Probe, Stage, StageTimes, timed};
@@ -111,18 +112,10 @@ impl Report {
             simd: session.simd().level().name(),
             threads: session.threads(),
             stages_ms: times.in_ms(&Stage::OF_VOLUMES, total),
-            peak_rss_mib: peak_rss_mib(),
+            peak_rss_mib: memory::peak_mib(),
             measures,
         }
     }
-}
-
-/// The process's largest resident size so far (`VmHWM`), where the system tells.
-pub fn peak_rss_mib() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|l| l.split_whitespace().next()?.parse::<f64>().ok());
-    Some((kib? / 1024.0 * 10.0).round() / 10.0)
 }
 
 impl Case {

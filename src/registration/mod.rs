@@ -11,9 +11,7 @@ mod kernels;
 mod line;
 mod warp;
 
-pub use case::{
-    BeforeAfter, Case, CaseResult, Dice, Measures, Report, peak_rss_mib, register_case,
-};
+pub use case::{BeforeAfter, Case, CaseResult, Dice, Measures, Report, register_case};
 pub use invert::{Inverse, invert, invert_point};
 pub use warp::{
     affine_field, coverage, covered, covered_affine, warp, warp_affine, warp_labels,

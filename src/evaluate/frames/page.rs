@@ -4,7 +4,7 @@ use super::summary::error_curve;
 use super::{LandmarkScore, MeasurementSummary, Outcome, Scores, Summary};
 use crate::engine::Session;
 use crate::evaluate::facts;
-use crate::evaluate::html::{Cell, Column, Marks, Page, Plot, Table, Worst};
+use crate::html::{Cell, Column, Marks, Page, Plot, Table, Worst};
 
 /// The page of a run: figures, plots, every frame, worst first.
 pub fn page(session: &Session, summary: &Summary, outcomes: &[Outcome]) -> String {

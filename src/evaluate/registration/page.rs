@@ -3,7 +3,7 @@
 use super::{Outcome, Summary, mean_hd95};
 use crate::engine::Session;
 use crate::evaluate::facts;
-use crate::evaluate::html::{Cell, Column, Marks, Page, Plot, Table, Worst};
+use crate::html::{Cell, Column, Marks, Page, Plot, Table, Worst};
 use crate::registration::Report;
 
 /// The page of a run: figures, plots, every case, worst first.

@@ -1,7 +1,7 @@
 use plotters::prelude::*;
 
 use super::{Area, Drawn, FONT, LINE, MAIN, Plot, TRANSPARENT};
-use crate::evaluate::html::plot::scale::number;
+use crate::html::plot::scale::number;
 
 /// Beside [`MAIN`], told apart by people who do not see red or green, too.
 const COLOURS: [RGBColor; 6] = [
