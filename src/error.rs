@@ -43,6 +43,9 @@ pub enum Error {
     /// A check (a golden case) was not met.
     #[error("{name}: check not met: {problem}; do not use this package on this machine")]
     Check { name: String, problem: String },
+    /// A budget was not met, or a version is slower than the one before.
+    #[error("{name}: too slow: {problem}")]
+    TooSlow { name: String, problem: String },
     /// Some cases of an evaluation failed; the report lists each.
     #[error("{failed} of {of} cases failed, the first: {first}")]
     Failed { failed: usize, of: usize, first: String },
@@ -83,7 +86,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Cancelled | Error::Engine { .. } | Error::Failed { .. } => 1,
-            Error::Check { .. } => 3,
+            Error::Check { .. } | Error::TooSlow { .. } => 3,
             _ => 2,
         }
     }

@@ -1,4 +1,135 @@
-//! How fast a package runs on this machine, and whether that can be believed.
+//! How fast a package runs on this machine, and whether that can be believed: the package's golden
+//! case before and after, the same answer from the first run to the last, percentiles only of runs
+//! enough for them, and what the machine did meanwhile.
 
 pub mod device;
+mod compare;
+mod memory;
+mod page;
+mod report;
+mod sample;
+mod serial;
 pub mod statistics;
+mod work;
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+pub use compare::{Comparison, compare, comparison_page};
+pub use memory::{StageMemory, stage_memory};
+pub use page::page;
+pub use report::{
+    Budget, Checks, Minute, Model, Once, Paced, Report, STAGES, Settings, StageSummary, read_report,
+};
+pub use sample::Sample;
+pub use serial::Board;
+pub use work::{Input, Work};
+
+use crate::engine::{Session, SessionOptions};
+use crate::package::Package;
+use crate::probe::{Probe, Stage, timed};
+use crate::{Error, Result, registration};
+use device::System;
+use sample::{Clock, samples};
+
+/// What to measure.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Timed runs; with `sustain` as many as fit.
+    pub runs: usize,
+    /// Runs that are not counted, after the first and before the others.
+    pub warmup: usize,
+    /// Start runs at this rate instead of one after the other.
+    pub paced_hz: Option<f64>,
+    /// Go on for so long.
+    pub sustain: Option<Duration>,
+}
+
+impl Default for Plan {
+    /// As many runs as the 95th percentile takes.
+    fn default() -> Self {
+        let runs = statistics::runs_for(0.95);
+        Plan { runs, warmup: 5, paced_hz: None, sustain: None }
+    }
+}
+
+/// What a benchmark gives: the report, and every single run.
+pub struct Outcome {
+    pub report: Report,
+    pub samples: Vec<Sample>,
+}
+
+/// Opens a package, compiles it, checks it and measures it on one input, again and again.
+///
+/// # Errors
+/// [`Error::Check`] when the golden case is not met, before or after, or when two runs give
+/// different answers: a wrong result has no speed. [`Error::Unusable`] where one run is longer than
+/// all the time there is. And those of opening and running the package.
+pub fn run(
+    open: impl FnOnce() -> Result<Package>,
+    options: &SessionOptions,
+    registration: &registration::Options,
+    input: Input,
+    plan: &Plan,
+    probe: &mut dyn Probe,
+) -> Result<Outcome> {
+    let system = System::default();
+    let device = system.device();
+    let load_average = system.text("proc/loadavg");
+    let started_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+
+    let clock = Instant::now();
+    let package = timed(probe, Stage::Load, open)?;
+    let load = clock.elapsed();
+    let session = Session::new(package, options.clone())?;
+    let optimise = clock.elapsed() - load;
+    let golden_before = session.verify()?;
+    let verify = clock.elapsed() - load - optimise;
+
+    let mut work = Work::new(&session, registration, input)?;
+    let clock = Clock { system: &system, cores: &device.allowed_cores };
+    let sampled = samples(&mut work, plan, &clock, probe)?;
+    let checks = Checks {
+        golden_engine: session.package().golden()?.engine,
+        golden_difference: golden_before.max(session.verify()?),
+        same_answers: true,
+    };
+    let once = Once {
+        load_ns: nanoseconds(load),
+        optimise_ns: nanoseconds(optimise),
+        verify_ns: nanoseconds(verify),
+        first_ns: sampled.first.end_to_end,
+    };
+    let settings = Settings::new(&session, options, plan, &work, sampled.runs.len());
+    let mut report = Report {
+        format: report::FORMAT.into(),
+        version: report::VERSION,
+        intraop: env!("CARGO_PKG_VERSION").into(),
+        started_unix_s,
+        device,
+        model: Model::of(&session),
+        settings,
+        checks,
+        once,
+        stages: report::stages(&sampled.runs),
+        paced: sampled.paced,
+        minutes: report::minutes(&sampled.runs, &sampled.readings, plan.sustain),
+        memory: Vec::new(),
+        budget: None,
+        warnings: Vec::new(),
+    };
+    report.warnings = report.find_warnings(load_average.as_deref(), &sampled.readings);
+    Ok(Outcome { report, samples: sampled.runs })
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Refuses answers that changed from one run to the next.
+fn check_same(name: &str, same: bool) -> Result<()> {
+    if same {
+        return Ok(());
+    }
+    let problem = "the last run's answer is not the first run's".into();
+    Err(Error::Check { name: name.into(), problem })
+}

@@ -4,6 +4,7 @@
 //! 1: the work failed; 2: wrong usage or bad input; 3: a check was not met.
 
 mod apply;
+mod bench;
 mod calibrate;
 mod evaluate;
 mod frames;
@@ -44,6 +45,7 @@ enum Command {
     Landmarks(landmarks::Landmarks),
     Segment(segment::Segment),
     Evaluate(evaluate::Evaluate),
+    Bench(Box<bench::Bench>),
     Calibrate(calibrate::Calibrate),
     Quantize(quantize::Quantize),
     Models(models::Models),
@@ -66,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Landmarks(command) => command.run(),
         Command::Segment(command) => command.run(),
         Command::Evaluate(command) => command.run(),
+        Command::Bench(command) => command.run(),
         Command::Calibrate(command) => command.run(),
         Command::Quantize(command) => command.run(),
         Command::Models(command) => command.run(),

@@ -26,9 +26,10 @@ pub struct Page {
     pub facts: Vec<(String, String)>,
 }
 
-/// One row per case.
+/// Such as one row per case.
 #[derive(Debug, Clone, Default)]
 pub struct Table {
+    pub title: String,
     pub columns: Vec<Column>,
     /// One cell per column in each.
     pub rows: Vec<Vec<Cell>>,
@@ -140,7 +141,7 @@ impl Table {
             Some(_) if self.rows.len() > 1 => self.rows.len().div_ceil(20),
             _ => 0,
         };
-        writeln!(out, "<section>\n<h2>Cases</h2>")?;
+        writeln!(out, "<section>\n<h2>{}</h2>", escape(&self.title))?;
         if flagged > 0 {
             writeln!(out, "<p class=\"note\">Worst first; ▲ marks the worst {flagged}.</p>")?;
         }

@@ -143,6 +143,7 @@ fn nasty() -> Page {
             },
         }],
         table: Table {
+            title: "Cases".into(),
             columns: vec![Column { name: bad(), decimals: 1 }],
             rows: vec![vec![Cell::Text(bad())]],
             worst: None,
@@ -173,6 +174,7 @@ fn every_text_is_escaped_and_nothing_is_loaded() {
 fn rows_stand_worst_first_and_the_worst_is_marked() {
     let row = |name: &str, dice: f64| vec![Cell::Text(name.to_owned()), Cell::Number(dice)];
     let mut table = Table {
+        title: "Cases".into(),
         columns: ["case", "Dice"].map(|n| Column { name: n.to_owned(), decimals: 2 }).into(),
         rows: vec![row("mid", 0.7), row("none", f64::NAN), row("best", 0.912), row("low", 0.4)],
         worst: Some(Worst::Lowest(1)),

@@ -26,6 +26,7 @@ pub use transform::{read_transform, write_transform};
 
 use crate::image::{Geometry, LabelMap, Volume};
 use crate::{Error, Result};
+pub(crate) use source::read_text;
 use source::{Source, quoted};
 
 /// The largest magnitude of a sample: to interpolate among larger ones can overflow f32.

@@ -77,7 +77,7 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 /// A whole text file of at most `limit` bytes; what is not UTF-8 is replaced.
-pub(super) fn read_text(path: &Path, limit: u64) -> Result<String> {
+pub(crate) fn read_text(path: &Path, limit: u64) -> Result<String> {
     let (mut file, length) = open_file(path)?;
     if length > limit {
         return Err(Error::malformed(

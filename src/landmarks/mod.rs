@@ -19,7 +19,7 @@ use crate::segmentation::Mask;
 use crate::{Error, Result};
 
 /// Everything found in one frame. Without a pixel size there are no millimetres anywhere.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Findings {
     /// Width and height of the frame.
     pub size: [usize; 2],

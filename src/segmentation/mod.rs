@@ -12,7 +12,7 @@ use crate::image::{Ellipse, Frame, FrameTransform};
 use crate::package::Region;
 
 /// One class of a mask head in one frame. Places and areas are in the frame's own pixels.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Mask {
     pub name: String,
     /// Whether its largest connected part is large enough to count.

@@ -256,5 +256,5 @@ fn table(summary: &Summary, all: &[(String, Scores)]) -> Table {
             row.extend([text(&scores.view.truth), text(&scores.view.seen)]);
         }
     }
-    Table { columns, rows, worst: by_dice.or(by_error).or(by_difference) }
+    Table { title: "Cases".into(), columns, rows, worst: by_dice.or(by_error).or(by_difference) }
 }

@@ -151,6 +151,7 @@ fn table(reports: &[(String, &Report)]) -> Table {
     };
     let labelled = reports.iter().any(|(_, r)| r.measures.dice.is_some());
     Table {
+        title: "Cases".into(),
         columns: COLUMNS.map(|(name, decimals)| Column { name: name.into(), decimals }).into(),
         rows: reports.iter().map(row).collect(),
         worst: Some(Worst::Lowest(if labelled { 2 } else { 6 })),

@@ -1,8 +1,8 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::scale::{bounds, number};
-use super::{Area, BELOW, Drawn, FONT, LINE, MAIN, Plot, TRANSPARENT, finite_pairs};
+use super::scale::bounds;
+use super::{Area, BELOW, Drawn, FONT, LINE, MAIN, Plot, finite_pairs};
 
 impl Plot {
     pub(super) fn agreement(
@@ -16,25 +16,7 @@ impl Plot {
         let lines = limits.iter().flatten().copied().chain([bias, 0.0]);
         let heights = finite_pairs(points).map(|[_, difference]| difference);
         let (low, high) = bounds(heights.chain(lines).filter(|v| v.is_finite()));
-        let mut chart = ChartBuilder::on(area)
-            .margin(8)
-            .margin_right(16)
-            .x_label_area_size(48)
-            .y_label_area_size(62)
-            .build_cartesian_2d(left..right, low..high)?;
-        chart
-            .configure_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(LINE.mix(0.3))
-            .axis_style(LINE)
-            .label_style(FONT)
-            .x_labels(6)
-            .y_labels(6)
-            .x_label_formatter(&|v| number(*v, right - left))
-            .y_label_formatter(&|v| number(*v, high - low))
-            .x_desc(&self.x)
-            .y_desc(&self.y)
-            .draw()?;
+        let mut chart = self.axes(area, [left, right], [low, high])?;
         let zero = vec![(left, 0.0), (right, 0.0)];
         chart.draw_series([PathElement::new(zero, LINE.stroke_width(1))])?;
         let radius = if points.len() > 100 { 3 } else { 4 };

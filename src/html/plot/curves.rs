@@ -1,7 +1,6 @@
 use plotters::prelude::*;
 
-use super::{Area, Drawn, FONT, LINE, MAIN, Plot, TRANSPARENT};
-use crate::html::plot::scale::number;
+use super::{Area, Drawn, LINE, MAIN, Plot};
 
 /// Beside [`MAIN`], told apart by people who do not see red or green, too.
 const COLOURS: [RGBColor; 6] = [
@@ -15,7 +14,7 @@ const COLOURS: [RGBColor; 6] = [
 
 /// More lines than there are colours are all drawn faint and have no name; the last, the one to
 /// look at, always has its own.
-fn colour(index: usize, lines: usize) -> Option<RGBColor> {
+pub(super) fn colour(index: usize, lines: usize) -> Option<RGBColor> {
     match index + 1 == lines {
         true => Some(MAIN),
         false if lines <= COLOURS.len() + 1 => Some(COLOURS[index]),
@@ -33,25 +32,7 @@ impl Plot {
         let ends = lines.iter().filter_map(|(_, line)| Some(line.last()?[0]));
         let right = ends.fold(0.0, f64::max);
         let right = if right > 0.0 { right } else { 1.0 };
-        let mut chart = ChartBuilder::on(area)
-            .margin(8)
-            .margin_right(16)
-            .x_label_area_size(48)
-            .y_label_area_size(62)
-            .build_cartesian_2d(0.0..right, 0.0..1.02)?;
-        chart
-            .configure_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(LINE.mix(0.3))
-            .axis_style(LINE)
-            .label_style(FONT)
-            .x_labels(6)
-            .y_labels(6)
-            .x_label_formatter(&|v| number(*v, right))
-            .y_label_formatter(&|v| number(*v, 1.0))
-            .x_desc(&self.x)
-            .y_desc(&self.y)
-            .draw()?;
+        let mut chart = self.axes(area, [0.0, right], [0.0, 1.02])?;
         for (i, (_, line)) in lines.iter().enumerate() {
             let width = if i + 1 == lines.len() { 3 } else { 2 };
             let style = match colour(i, lines.len()) {

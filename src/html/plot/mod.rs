@@ -2,8 +2,10 @@ mod agreement;
 mod curves;
 mod matrix;
 mod scale;
+mod series;
 
 use plotters::coord::Shift;
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -40,6 +42,8 @@ pub enum Marks {
     Histogram(Vec<f64>),
     /// Lines from the lower left, by name; the last, which is the one to look at, is drawn thicker.
     Curves(Vec<(String, Vec<[f64; 2]>)>),
+    /// Dots (time or number, value) by name, each series with a line through it where they are few.
+    Series(Vec<(String, Vec<[f64; 2]>)>),
     /// One dot per case (mean of two values, their difference), a line at the mean difference and
     /// two at the limits of agreement.
     Agreement { points: Vec<[f64; 2]>, bias: f64, limits: Option<[f64; 2]> },
@@ -49,6 +53,10 @@ pub enum Marks {
 
 type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Axes<'a, 'b> = Result<
+    ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>,
+    DrawingAreaErrorKind<std::io::Error>,
+>;
 
 // Colours of middle lightness: legible on white and on black.
 const LINE: RGBColor = RGBColor(128, 134, 145);
@@ -81,6 +89,9 @@ impl Plot {
                 .enumerate()
                 .map(|(i, name)| (name.clone(), css(series_colour(i, series.len()))))
                 .collect(),
+            Marks::Series(lines) if lines.len() > 1 => {
+                curves::legend(lines).map(|(name, colour)| (name.to_owned(), css(colour))).collect()
+            }
             Marks::Curves(lines) => {
                 curves::legend(lines).map(|(name, colour)| (name.to_owned(), css(colour))).collect()
             }
@@ -92,7 +103,9 @@ impl Plot {
     pub(super) fn to_svg(&self) -> String {
         let height = match &self.marks {
             Marks::PairedScatter(_) => 440,
-            Marks::Histogram(_) | Marks::Curves(_) | Marks::Agreement { .. } => 340,
+            Marks::Histogram(_) | Marks::Curves(_) | Marks::Series(_) | Marks::Agreement { .. } => {
+                340
+            }
             Marks::Matrix { rows, .. } => matrix::height(rows.len()),
             Marks::Strips { series, groups } => {
                 let group = 22 * series.len().max(1) + 12;
@@ -107,6 +120,7 @@ impl Plot {
                 Marks::Strips { series, groups } => self.strips(&area, series.len(), groups),
                 Marks::Histogram(values) => self.histogram(&area, values),
                 Marks::Curves(lines) => self.curves(&area, lines),
+                Marks::Series(series) => self.series(&area, series),
                 Marks::Agreement { points, bias, limits } => {
                     self.agreement(&area, points, *bias, *limits)
                 }
@@ -123,15 +137,14 @@ impl Plot {
         svg.replacen(&sized, &named, 1)
     }
 
-    fn scatter(&self, area: &Area, points: &[[f64; 2]]) -> Drawn {
-        let (low, high) = bounds(finite_pairs(points).flatten());
+    /// Two axes of numbers with their lines and words.
+    fn axes<'a, 'b>(&self, area: &'a Area<'b>, x: [f64; 2], y: [f64; 2]) -> Axes<'a, 'b> {
         let mut chart = ChartBuilder::on(area)
             .margin(8)
             .margin_right(16)
             .x_label_area_size(48)
             .y_label_area_size(62)
-            .build_cartesian_2d(low..high, low..high)?;
-        let label = |v: &f64| number(*v, high - low);
+            .build_cartesian_2d(x[0]..x[1], y[0]..y[1])?;
         chart
             .configure_mesh()
             .light_line_style(TRANSPARENT)
@@ -140,11 +153,17 @@ impl Plot {
             .label_style(FONT)
             .x_labels(6)
             .y_labels(6)
-            .x_label_formatter(&label)
-            .y_label_formatter(&label)
+            .x_label_formatter(&|v| number(*v, x[1] - x[0]))
+            .y_label_formatter(&|v| number(*v, y[1] - y[0]))
             .x_desc(&self.x)
             .y_desc(&self.y)
             .draw()?;
+        Ok(chart)
+    }
+
+    fn scatter(&self, area: &Area, points: &[[f64; 2]]) -> Drawn {
+        let (low, high) = bounds(finite_pairs(points).flatten());
+        let mut chart = self.axes(area, [low, high], [low, high])?;
         let diagonal = vec![(low, low), (high, high)];
         chart.draw_series([PathElement::new(diagonal, LINE.stroke_width(1))])?;
         let radius = if points.len() > 100 { 3 } else { 4 };

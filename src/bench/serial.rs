@@ -1,0 +1,327 @@
+//! A board that a host drives over a serial line, with the commands of MLPerf Tiny (mlcommons/tiny,
+//! `benchmark/api/internally_implemented.cpp`): its runner, or a person with a terminal, loads an
+//! input, asks for runs and reads the times.
+//!
+//! A command ends with `%`, every answer with `m-ready`. What a command says that cannot be, an
+//! `e-[…]` line tells. Bytes that are no text are dropped, as on a line with noise.
+
+use std::io::{self, Read, Write};
+use std::time::Instant;
+
+use super::work::{Answer, Work};
+use crate::probe::{Probe, StageTimes};
+use crate::{Error, Result};
+
+/// Longest command, in bytes; what is longer is an error. The reference takes 80: `db` lines of 31
+/// bytes fit there.
+const LONGEST: usize = 8192;
+/// The most runs that one command may ask for.
+const MOST_RUNS: usize = 1_000_000;
+/// Runs before those that count, where the command does not say.
+const WARMUP: usize = 10;
+
+/// The board's side of the line.
+pub struct Board<'a, 'b> {
+    work: &'a mut Work<'b>,
+    start: Instant,
+    command: Vec<u8>,
+    /// What `db load` makes room for.
+    buffer: Vec<u8>,
+    expected: usize,
+    answer: Option<Answer>,
+}
+
+impl<'a, 'b> Board<'a, 'b> {
+    pub fn new(work: &'a mut Work<'b>) -> Self {
+        Board {
+            work,
+            start: Instant::now(),
+            command: Vec::new(),
+            buffer: Vec::new(),
+            expected: 0,
+            answer: None,
+        }
+    }
+
+    /// Answers commands until the line is closed at the other end, or the caller wants to stop.
+    /// Reads that time out are asked again.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`]; [`Error::Unreadable`], naming `port`, where the line fails.
+    pub fn serve(
+        &mut self,
+        line: &mut (impl Read + Write),
+        port: &str,
+        probe: &mut dyn Probe,
+    ) -> Result<()> {
+        let failed = |source| Error::Unreadable { path: port.into(), source };
+        line.write_all(b"m-init-done\r\nm-ready\r\n")
+            .and_then(|()| line.flush())
+            .map_err(failed)?;
+        let mut bytes = [0; 1024];
+        loop {
+            if probe.cancelled() {
+                return Err(Error::Cancelled);
+            }
+            let count = match line.read(&mut bytes) {
+                Ok(0) => return Ok(()),
+                Ok(count) => count,
+                Err(e) if is_silence(&e) => continue,
+                Err(e) if is_hang_up(&e) => return Ok(()),
+                Err(e) => return Err(failed(e)),
+            };
+            for byte in &bytes[..count] {
+                if let Some(command) = self.take(*byte) {
+                    match self.obey(&command, line, probe) {
+                        Err(Failure::Line(e)) if is_hang_up(&e) => return Ok(()),
+                        Err(Failure::Line(e)) => return Err(failed(e)),
+                        Err(Failure::Work(e)) => return Err(e),
+                        Ok(()) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// The command that this byte ends, if it does.
+    fn take(&mut self, byte: u8) -> Option<Vec<u8>> {
+        match byte {
+            b'%' => return Some(std::mem::take(&mut self.command)),
+            // Kept one too long, which is how it is known.
+            b' '..=b'~' if self.command.len() <= LONGEST => self.command.push(byte),
+            _ => {}
+        }
+        None
+    }
+
+    fn obey(
+        &mut self,
+        command: &[u8],
+        line: &mut impl Write,
+        probe: &mut dyn Probe,
+    ) -> Result<(), Failure> {
+        let text = String::from_utf8_lossy(command);
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let mut say = |text: &str| write!(line, "{text}\r\n").map_err(Failure::Line);
+        let outcome = if command.len() > LONGEST {
+            Err(Reply::No(format!("Command longer than {LONGEST} bytes")))
+        } else {
+            self.answer(&words, &mut say, probe)
+        };
+        match outcome {
+            Ok(()) => {}
+            Err(Reply::No(problem)) => say(&format!("e-[{problem}]"))?,
+            Err(Reply::Failed(failure)) => return Err(failure),
+        }
+        say("m-ready")?;
+        line.flush().map_err(Failure::Line)
+    }
+
+    fn answer(
+        &mut self,
+        words: &[&str],
+        say: &mut dyn FnMut(&str) -> Result<(), Failure>,
+        probe: &mut dyn Probe,
+    ) -> Result<(), Reply> {
+        match words {
+            ["name"] => say("m-name-dut-[intraop]")?,
+            ["timestamp"] => say(&self.lap())?,
+            ["profile"] => {
+                let manifest = &self.work.session().package().manifest;
+                say(&format!("m-profile-[intraop {}]", env!("CARGO_PKG_VERSION")))?;
+                say(&format!("m-model-[{}]", manifest.name))?;
+            }
+            ["help"] => self.help(say)?,
+            ["db", "load", count] => self.make_room(count, say)?,
+            ["db", "load"] => return no("Command 'db load' requires the # of bytes"),
+            ["db", "print", rest @ ..] => self.print(rest, say)?,
+            ["db", digits] => self.fill(digits, say)?,
+            ["db", ..] => return no("Command 'db' requires a subcommand"),
+            ["infer"] => self.infer(1, WARMUP, say, probe)?,
+            ["infer", runs] => self.infer(count(runs, 1)?, WARMUP, say, probe)?,
+            ["infer", runs, warmup] => {
+                self.infer(count(runs, 1)?, count(warmup, 0)?, say, probe)?
+            }
+            ["results"] => self.results(say)?,
+            // A reply to nothing brings both sides back in step.
+            [] => {}
+            [unknown, ..] => return Err(Reply::No(format!("Unknown command: {unknown}"))),
+        }
+        Ok(())
+    }
+
+    fn lap(&self) -> String {
+        format!("m-lap-us-{}", self.start.elapsed().as_micros())
+    }
+
+    fn help(&self, say: &mut dyn FnMut(&str) -> Result<(), Failure>) -> Result<(), Reply> {
+        let input = format!("  load N     : Make room for N bytes, {} of 8-bit gray", {
+            self.work.bytes()
+        });
+        for text in [
+            "help         : Print this information",
+            "name         : Print the name of the device",
+            "timestamp    : Print the time since the start in us",
+            "profile      : Print the version and the model",
+            "db SUBCMD    : Manipulate the input's bytes",
+            &input,
+            "  HH[HH]*    : Load hex bytes until there are N",
+            "  print [N=16] [OFFSET=0]",
+            "infer N [W=10]: Run N times after W warmup runs",
+            "results      : Print what the last run found",
+        ] {
+            say(text)?;
+        }
+        Ok(())
+    }
+
+    fn make_room(
+        &mut self,
+        bytes: &str,
+        say: &mut dyn FnMut(&str) -> Result<(), Failure>,
+    ) -> Result<(), Reply> {
+        let takes = self.work.bytes();
+        match bytes.parse::<usize>() {
+            Ok(n) if n == takes => {
+                self.expected = takes;
+                self.buffer.clear();
+                Ok(say(&format!("m-[Expecting {n} bytes]"))?)
+            }
+            _ => Err(Reply::No(format!("The input has {takes} bytes, not {bytes}"))),
+        }
+    }
+
+    fn fill(
+        &mut self,
+        digits: &str,
+        say: &mut dyn FnMut(&str) -> Result<(), Failure>,
+    ) -> Result<(), Reply> {
+        if self.expected == 0 {
+            return no("Command 'db load' must come first");
+        }
+        if digits.len() % 2 != 0 {
+            return no("Insufficient number of hex digits");
+        }
+        // Only ASCII comes here.
+        let pairs = digits.as_bytes().chunks_exact(2).map(|pair| {
+            let text = String::from_utf8_lossy(pair);
+            u8::from_str_radix(&text, 16)
+                .ok()
+                .filter(|_| pair[0] != b'+')
+                .ok_or_else(|| Reply::No(format!("Invalid hex digit '{text}'")))
+        });
+        let bytes = pairs.collect::<Result<Vec<u8>, Reply>>()?;
+        // The rest of the digits is disregarded when done.
+        let room = self.expected - self.buffer.len();
+        self.buffer.extend(bytes.into_iter().take(room));
+        if self.buffer.len() < self.expected {
+            return Ok(());
+        }
+        self.work.replace(&self.buffer);
+        self.expected = 0;
+        Ok(say("m-load-done")?)
+    }
+
+    fn print(
+        &self,
+        words: &[&str],
+        say: &mut dyn FnMut(&str) -> Result<(), Failure>,
+    ) -> Result<(), Reply> {
+        let number = |at: usize, default: usize| match words.get(at) {
+            None => Ok(default),
+            Some(word) => count(word, 0),
+        };
+        let (n, offset) = (number(0, 16)?, number(1, 0)?);
+        let bytes = self.buffer.get(offset.min(self.buffer.len())..).unwrap_or_default();
+        for row in bytes[..n.min(bytes.len())].chunks(8) {
+            let hex: Vec<String> = row.iter().map(|b| format!("{b:02x}")).collect();
+            say(&format!("m-buffer-{}", hex.join("-")))?;
+        }
+        Ok(())
+    }
+
+    fn infer(
+        &mut self,
+        runs: usize,
+        warmup: usize,
+        say: &mut dyn FnMut(&str) -> Result<(), Failure>,
+        probe: &mut dyn Probe,
+    ) -> Result<(), Reply> {
+        let mut times = StageTimes::default();
+        say(&format!("m-warmup-start-{warmup}"))?;
+        self.repeat(warmup, &mut times, probe)?;
+        say("m-warmup-done")?;
+        say(&format!("m-infer-start-{runs}"))?;
+        say(&self.lap())?;
+        self.repeat(runs, &mut times, probe)?;
+        say(&self.lap())?;
+        say("m-infer-done")?;
+        self.results(say)
+    }
+
+    fn repeat(
+        &mut self,
+        runs: usize,
+        times: &mut StageTimes,
+        probe: &mut dyn Probe,
+    ) -> Result<(), Reply> {
+        for _ in 0..runs {
+            if probe.cancelled() {
+                return Err(Reply::Failed(Failure::Work(Error::Cancelled)));
+            }
+            match self.work.run(times) {
+                Ok(answer) => self.answer = Some(answer),
+                // Such as an image without contrast: the host may send another.
+                Err(e) => return Err(Reply::No(e.to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    fn results(&self, say: &mut dyn FnMut(&str) -> Result<(), Failure>) -> Result<(), Reply> {
+        let Some(answer) = &self.answer else { return no("There are no results yet") };
+        let numbers: Vec<String> = answer.figures().iter().map(|v| format!("{v:.3}")).collect();
+        Ok(say(&format!("m-results-[{}]", numbers.join(",")))?)
+    }
+}
+
+/// Why a command was not carried out.
+enum Reply {
+    /// The host is told, and may go on.
+    No(String),
+    Failed(Failure),
+}
+
+enum Failure {
+    Line(io::Error),
+    Work(Error),
+}
+
+impl From<Failure> for Reply {
+    fn from(failure: Failure) -> Self {
+        Reply::Failed(failure)
+    }
+}
+
+fn no<T>(problem: &str) -> Result<T, Reply> {
+    Err(Reply::No(problem.into()))
+}
+
+fn count(word: &str, least: usize) -> Result<usize, Reply> {
+    let number = word.parse().ok().filter(|n| (least..=MOST_RUNS).contains(n));
+    number.ok_or_else(|| {
+        Reply::No(format!("Expected a number from {least} to {MOST_RUNS}, not {word}"))
+    })
+}
+
+fn is_silence(e: &io::Error) -> bool {
+    matches!(
+        e.kind(),
+        io::ErrorKind::TimedOut | io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
+    )
+}
+
+/// What a line says whose other end is gone: EIO of a terminal's, EPIPE.
+fn is_hang_up(e: &io::Error) -> bool {
+    e.raw_os_error() == Some(5) || e.kind() == io::ErrorKind::BrokenPipe
+}
