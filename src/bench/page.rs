@@ -5,6 +5,9 @@ use super::report::{Minute, Report};
 use super::statistics::{Summary, runs_for};
 use crate::html::{Cell, Column, Marks, Page, Plot, Table};
 
+/// More runs than this are not all drawn: a page of hours would have a hundred MB.
+const DRAWN: usize = 1500;
+
 /// The page of one benchmark: figures, plots, a table of stages, the machine.
 pub fn page(report: &Report, samples: &[Sample]) -> String {
     let (model, settings) = (&report.model, &report.settings);
@@ -15,7 +18,7 @@ pub fn page(report: &Report, samples: &[Sample]) -> String {
     let page = Page {
         title: format!("Speed of {}", model.name),
         lead: format!(
-            "{} runs {pace} on {}, {} threads, {}. From the image in memory to the answer in memory.",
+            "{} runs {pace} on {}, threads: {}, {}. From the image in memory to the answer in memory.",
             settings.runs, settings.input, settings.threads, settings.simd
         ),
         warnings: report.warnings.clone(),
@@ -58,8 +61,14 @@ fn figures(report: &Report) -> Vec<(String, String)> {
     figures
 }
 
-fn plots(report: &Report, samples: &[Sample]) -> Vec<Plot> {
-    let end_to_end: Vec<f64> = samples.iter().map(|s| s.end_to_end as f64 / 1e6).collect();
+fn plots(report: &Report, all: &[Sample]) -> Vec<Plot> {
+    let every = all.len().div_ceil(DRAWN).max(1);
+    let samples: Vec<&Sample> = all.iter().step_by(every).collect();
+    let dot = match every {
+        1 => "One dot per run".to_string(),
+        every => format!("One dot per {every}th run"),
+    };
+    let end_to_end: Vec<f64> = all.iter().map(|s| s.end_to_end as f64 / 1e6).collect();
     let over_time = samples.iter().map(|s| [s.start as f64 / 1e9, s.end_to_end as f64 / 1e6]);
     let stages = report.stages.iter().filter_map(|stage| {
         let (_, of) = super::STAGES.iter().find(|(name, _)| *name == stage.name)?;
@@ -76,7 +85,7 @@ fn plots(report: &Report, samples: &[Sample]) -> Vec<Plot> {
     let mut plots = vec![
         plot(
             "Stages",
-            "One dot per run; the box holds the middle half, its line is the median.",
+            &format!("{dot}; the box holds the middle half, its line is the median."),
             "ms",
             "",
             Marks::Strips { series: vec![String::new()], groups: stages.collect() },
@@ -86,7 +95,9 @@ fn plots(report: &Report, samples: &[Sample]) -> Vec<Plot> {
         }),
         plot(
             "Run after run",
-            "A level line is a machine at rest; steps and slopes are other work, or heat.",
+            &format!(
+                "{dot}. A level line is a machine at rest; steps and slopes are other work, or heat."
+            ),
             "seconds since the first counted run",
             "end to end in ms",
             Marks::Series(vec![(String::new(), over_time.collect())]),

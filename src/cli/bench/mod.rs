@@ -239,7 +239,7 @@ fn summary(report: &Report) -> String {
     let supported = |ns: Option<f64>| ns.map_or("-".into(), ms);
     let mut lines = vec![
         format!(
-            "{}: {} runs of {}, {} threads, {}",
+            "{}: {} runs of {}, threads: {}, {}",
             model.name, settings.runs, settings.input, settings.threads, settings.simd
         ),
         format!(

@@ -42,7 +42,8 @@ pub enum Marks {
     Histogram(Vec<f64>),
     /// Lines from the lower left, by name; the last, which is the one to look at, is drawn thicker.
     Curves(Vec<(String, Vec<[f64; 2]>)>),
-    /// Dots (time or number, value) by name, each series with a line through it where they are few.
+    /// Dots (time or number, value) by name, each series with a line through it where they are few;
+    /// the values' axis begins at zero.
     Series(Vec<(String, Vec<[f64; 2]>)>),
     /// One dot per case (mean of two values, their difference), a line at the mean difference and
     /// two at the limits of agreement.

@@ -11,7 +11,8 @@ impl Plot {
     pub(super) fn series(&self, area: &Area, series: &[(String, Vec<[f64; 2]>)]) -> Drawn {
         let all = || series.iter().flat_map(|(_, points)| finite_pairs(points));
         let (left, right) = bounds(all().map(|[x, _]| x));
-        let (low, high) = bounds(all().map(|[_, y]| y));
+        // From zero: a ripple must not look like a cliff.
+        let (low, high) = bounds(all().map(|[_, y]| y).chain([0.0]));
         let mut chart = self.axes(area, [left, right], [low, high])?;
         for (i, (_, points)) in series.iter().enumerate() {
             let colour = colour(i, series.len()).unwrap_or(MAIN);
