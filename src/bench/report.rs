@@ -379,3 +379,56 @@ pub fn read_report(path: &Path) -> Result<Report> {
         _ => malformed("stages", "end_to_end with a positive median", "none".into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(celsius: f64, mhz: f64, events: u64) -> Reading {
+        Reading { celsius: Some(celsius), mhz: Some(mhz), throttle_events: Some(events) }
+    }
+
+    #[test]
+    fn minutes_have_their_own_runs_and_sensors() {
+        let sample = |start: u64, end_to_end| Sample { start, end_to_end, ..Sample::default() };
+        let runs = [
+            sample(0, 10),
+            sample(30_000_000_000, 20),
+            sample(59_999_999_999, 90),
+            // Nothing began in the second minute.
+            sample(120_000_000_000, 40),
+        ];
+        let readings = [
+            (0, reading(50.0, 1500.0, 7)),
+            (50_000_000_000, reading(70.0, 1400.0, 7)),
+            (70_000_000_000, reading(80.0, 600.0, 9)),
+            (130_000_000_000, reading(60.0, 1000.0, 12)),
+        ];
+        let found = minutes(&runs, &readings, Some(Duration::from_secs(180)));
+        let [first, third] = &found[..] else { panic!("{found:?}") };
+        assert_eq!((first.minute, first.n, first.p50, first.p95), (0, 3, 20.0, None));
+        assert_eq!((first.celsius, first.mhz), (Some(70.0), Some(1450.0)));
+        assert_eq!((first.throttle_events, third.throttle_events), (Some(0), Some(3)));
+        assert_eq!((third.minute, third.n, third.p50), (2, 1, 40.0));
+        assert!(minutes(&runs, &readings, None).is_empty());
+    }
+
+    #[test]
+    fn a_flag_is_no_counter() {
+        let flags = [0, 1, 0].map(|now| reading(60.0, 1500.0, now));
+        let seen: Vec<&Reading> = flags.iter().collect();
+        assert_eq!(new_events(None, &seen), Some(1));
+        assert_eq!(new_events(Some(&flags[1]), &seen[2..]), Some(0));
+        assert_eq!(new_events(None, &[]), None);
+        assert_eq!(new_events(None, &[&Reading::default()]), None);
+    }
+
+    #[test]
+    fn stages_that_never_ran_are_not_reported() {
+        let run = Sample { preprocess: 1, infer: 2, decode: 3, end_to_end: 7, ..Sample::default() };
+        let stages = stages(&[run.clone(), run]);
+        let names: Vec<&str> = stages.iter().map(|s| s.name.as_str()).collect();
+        assert_eq!(names, ["preprocess", "infer", "decode", "postprocess", "end_to_end"]);
+        assert_eq!(stages[3].times.p50, 3.0);
+    }
+}
