@@ -140,9 +140,12 @@ pub struct Budget {
     pub met: bool,
 }
 
+/// A stage's time in one run, in ns.
+pub type StageTime = fn(&Sample) -> u64;
+
 /// The columns of samples.csv and the stages of a report, in their order. A run's stages that its
 /// task does not have are left out of the report.
-pub const STAGES: [(&str, fn(&Sample) -> u64); 7] = [
+pub const STAGES: [(&str, StageTime); 7] = [
     ("preprocess", |s| s.preprocess),
     ("infer", |s| s.infer),
     ("compose", |s| s.compose),
@@ -155,7 +158,7 @@ pub const STAGES: [(&str, fn(&Sample) -> u64); 7] = [
 pub(super) const END_TO_END: &str = "end_to_end";
 
 pub(super) fn stages(runs: &[Sample]) -> Vec<StageSummary> {
-    let summary = |(name, of): &(&str, fn(&Sample) -> u64)| {
+    let summary = |(name, of): &(&str, StageTime)| {
         let times: Vec<f64> = runs.iter().map(|s| of(s) as f64).collect();
         let there = times.iter().any(|t| *t > 0.0);
         there.then(|| StageSummary { name: (*name).into(), times: Summary::of(&times) })

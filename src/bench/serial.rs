@@ -73,10 +73,10 @@ impl<'a, 'b> Board<'a, 'b> {
             for byte in &bytes[..count] {
                 if let Some(command) = self.take(*byte) {
                     match self.obey(&command, line, probe) {
-                        Err(Failure::Line(e)) if is_hang_up(&e) => return Ok(()),
-                        Err(Failure::Line(e)) => return Err(failed(e)),
-                        Err(Failure::Work(e)) => return Err(e),
-                        Ok(()) => {}
+                        Err(Problem::Line(e)) if is_hang_up(&e) => return Ok(()),
+                        Err(Problem::Line(e)) => return Err(failed(e)),
+                        Err(Problem::Cancelled) => return Err(Error::Cancelled),
+                        Ok(()) | Err(Problem::Refused(_)) => {}
                     }
                 }
             }
@@ -94,35 +94,25 @@ impl<'a, 'b> Board<'a, 'b> {
         None
     }
 
-    fn obey(
-        &mut self,
-        command: &[u8],
-        line: &mut impl Write,
-        probe: &mut dyn Probe,
-    ) -> Result<(), Failure> {
+    fn obey(&mut self, command: &[u8], line: &mut impl Write, probe: &mut dyn Probe) -> Answered {
         let text = String::from_utf8_lossy(command);
         let words: Vec<&str> = text.split_whitespace().collect();
-        let mut say = |text: &str| write!(line, "{text}\r\n").map_err(Failure::Line);
+        let mut say = |text: &str| write!(line, "{text}\r\n").map_err(Problem::Line);
         let outcome = if command.len() > LONGEST {
-            Err(Reply::No(format!("Command longer than {LONGEST} bytes")))
+            Err(Problem::Refused(format!("Command longer than {LONGEST} bytes")))
         } else {
             self.answer(&words, &mut say, probe)
         };
         match outcome {
             Ok(()) => {}
-            Err(Reply::No(problem)) => say(&format!("e-[{problem}]"))?,
-            Err(Reply::Failed(failure)) => return Err(failure),
+            Err(Problem::Refused(problem)) => say(&format!("e-[{problem}]"))?,
+            Err(problem) => return Err(problem),
         }
         say("m-ready")?;
-        line.flush().map_err(Failure::Line)
+        line.flush().map_err(Problem::Line)
     }
 
-    fn answer(
-        &mut self,
-        words: &[&str],
-        say: &mut dyn FnMut(&str) -> Result<(), Failure>,
-        probe: &mut dyn Probe,
-    ) -> Result<(), Reply> {
+    fn answer(&mut self, words: &[&str], say: Say, probe: &mut dyn Probe) -> Answered {
         match words {
             ["name"] => say("m-name-dut-[intraop]")?,
             ["timestamp"] => say(&self.lap())?,
@@ -145,7 +135,7 @@ impl<'a, 'b> Board<'a, 'b> {
             ["results"] => self.results(say)?,
             // A reply to nothing brings both sides back in step.
             [] => {}
-            [unknown, ..] => return Err(Reply::No(format!("Unknown command: {unknown}"))),
+            [unknown, ..] => return Err(Problem::Refused(format!("Unknown command: {unknown}"))),
         }
         Ok(())
     }
@@ -154,7 +144,7 @@ impl<'a, 'b> Board<'a, 'b> {
         format!("m-lap-us-{}", self.start.elapsed().as_micros())
     }
 
-    fn help(&self, say: &mut dyn FnMut(&str) -> Result<(), Failure>) -> Result<(), Reply> {
+    fn help(&self, say: Say) -> Answered {
         let input = format!("  load N     : Make room for N bytes, {} of 8-bit gray", {
             self.work.bytes()
         });
@@ -175,31 +165,23 @@ impl<'a, 'b> Board<'a, 'b> {
         Ok(())
     }
 
-    fn make_room(
-        &mut self,
-        bytes: &str,
-        say: &mut dyn FnMut(&str) -> Result<(), Failure>,
-    ) -> Result<(), Reply> {
+    fn make_room(&mut self, bytes: &str, say: Say) -> Answered {
         let takes = self.work.bytes();
         match bytes.parse::<usize>() {
             Ok(n) if n == takes => {
                 self.expected = takes;
                 self.buffer.clear();
-                Ok(say(&format!("m-[Expecting {n} bytes]"))?)
+                say(&format!("m-[Expecting {n} bytes]"))
             }
-            _ => Err(Reply::No(format!("The input has {takes} bytes, not {bytes}"))),
+            _ => Err(Problem::Refused(format!("The input has {takes} bytes, not {bytes}"))),
         }
     }
 
-    fn fill(
-        &mut self,
-        digits: &str,
-        say: &mut dyn FnMut(&str) -> Result<(), Failure>,
-    ) -> Result<(), Reply> {
+    fn fill(&mut self, digits: &str, say: Say) -> Answered {
         if self.expected == 0 {
             return no("Command 'db load' must come first");
         }
-        if digits.len() % 2 != 0 {
+        if !digits.len().is_multiple_of(2) {
             return no("Insufficient number of hex digits");
         }
         // Only ASCII comes here.
@@ -208,9 +190,9 @@ impl<'a, 'b> Board<'a, 'b> {
             u8::from_str_radix(&text, 16)
                 .ok()
                 .filter(|_| pair[0] != b'+')
-                .ok_or_else(|| Reply::No(format!("Invalid hex digit '{text}'")))
+                .ok_or_else(|| Problem::Refused(format!("Invalid hex digit '{text}'")))
         });
-        let bytes = pairs.collect::<Result<Vec<u8>, Reply>>()?;
+        let bytes = pairs.collect::<Result<Vec<u8>, Problem>>()?;
         // The rest of the digits is disregarded when done.
         let room = self.expected - self.buffer.len();
         self.buffer.extend(bytes.into_iter().take(room));
@@ -219,14 +201,10 @@ impl<'a, 'b> Board<'a, 'b> {
         }
         self.work.replace(&self.buffer);
         self.expected = 0;
-        Ok(say("m-load-done")?)
+        say("m-load-done")
     }
 
-    fn print(
-        &self,
-        words: &[&str],
-        say: &mut dyn FnMut(&str) -> Result<(), Failure>,
-    ) -> Result<(), Reply> {
+    fn print(&self, words: &[&str], say: Say) -> Answered {
         let number = |at: usize, default: usize| match words.get(at) {
             None => Ok(default),
             Some(word) => count(word, 0),
@@ -240,13 +218,7 @@ impl<'a, 'b> Board<'a, 'b> {
         Ok(())
     }
 
-    fn infer(
-        &mut self,
-        runs: usize,
-        warmup: usize,
-        say: &mut dyn FnMut(&str) -> Result<(), Failure>,
-        probe: &mut dyn Probe,
-    ) -> Result<(), Reply> {
+    fn infer(&mut self, runs: usize, warmup: usize, say: Say, probe: &mut dyn Probe) -> Answered {
         let mut times = StageTimes::default();
         say(&format!("m-warmup-start-{warmup}"))?;
         self.repeat(warmup, &mut times, probe)?;
@@ -259,58 +231,48 @@ impl<'a, 'b> Board<'a, 'b> {
         self.results(say)
     }
 
-    fn repeat(
-        &mut self,
-        runs: usize,
-        times: &mut StageTimes,
-        probe: &mut dyn Probe,
-    ) -> Result<(), Reply> {
+    fn repeat(&mut self, runs: usize, times: &mut StageTimes, probe: &mut dyn Probe) -> Answered {
         for _ in 0..runs {
             if probe.cancelled() {
-                return Err(Reply::Failed(Failure::Work(Error::Cancelled)));
+                return Err(Problem::Cancelled);
             }
             match self.work.run(times) {
                 Ok(answer) => self.answer = Some(answer),
+                Err(Error::Cancelled) => return Err(Problem::Cancelled),
                 // Such as an image without contrast: the host may send another.
-                Err(e) => return Err(Reply::No(e.to_string())),
+                Err(e) => return Err(Problem::Refused(e.to_string())),
             }
         }
         Ok(())
     }
 
-    fn results(&self, say: &mut dyn FnMut(&str) -> Result<(), Failure>) -> Result<(), Reply> {
+    fn results(&self, say: Say) -> Answered {
         let Some(answer) = &self.answer else { return no("There are no results yet") };
         let numbers: Vec<String> = answer.figures().iter().map(|v| format!("{v:.3}")).collect();
-        Ok(say(&format!("m-results-[{}]", numbers.join(",")))?)
+        say(&format!("m-results-[{}]", numbers.join(",")))
     }
 }
 
 /// Why a command was not carried out.
-enum Reply {
+enum Problem {
     /// The host is told, and may go on.
-    No(String),
-    Failed(Failure),
-}
-
-enum Failure {
+    Refused(String),
     Line(io::Error),
-    Work(Error),
+    Cancelled,
 }
 
-impl From<Failure> for Reply {
-    fn from(failure: Failure) -> Self {
-        Reply::Failed(failure)
-    }
+type Answered = Result<(), Problem>;
+/// Says a line to the host.
+type Say<'a> = &'a mut dyn FnMut(&str) -> Answered;
+
+fn no(problem: &str) -> Answered {
+    Err(Problem::Refused(problem.into()))
 }
 
-fn no<T>(problem: &str) -> Result<T, Reply> {
-    Err(Reply::No(problem.into()))
-}
-
-fn count(word: &str, least: usize) -> Result<usize, Reply> {
+fn count(word: &str, least: usize) -> Result<usize, Problem> {
     let number = word.parse().ok().filter(|n| (least..=MOST_RUNS).contains(n));
     number.ok_or_else(|| {
-        Reply::No(format!("Expected a number from {least} to {MOST_RUNS}, not {word}"))
+        Problem::Refused(format!("Expected a number from {least} to {MOST_RUNS}, not {word}"))
     })
 }
 

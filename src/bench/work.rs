@@ -25,7 +25,7 @@ const SEED: u64 = 20;
 const MM_PER_PX: f64 = 0.2;
 
 enum Kind<'a> {
-    Pair { fixed: Volume, moving: Volume, options: registration::Options },
+    Pair { fixed: Box<Volume>, moving: Box<Volume>, options: registration::Options },
     Frame { pixels: Pixels, finder: Finder<'a> },
 }
 
@@ -89,7 +89,7 @@ impl<'a> Work<'a> {
         };
         let (kind, input) = if manifest.task == Task::Registration {
             let (fixed, moving, name) = match input {
-                Input::Pair(fixed, moving, name) => (*fixed, *moving, name),
+                Input::Pair(fixed, moving, name) => (fixed, moving, name),
                 Input::Phantom => phantom_pair(session)?,
                 Input::Frame(_, name) => return wrong("FIXED and MOVING, two volumes", &name),
             };
@@ -168,12 +168,13 @@ impl<'a> Work<'a> {
 }
 
 /// A pair of the grid's size and spacing, as hard as the demo's.
-fn phantom_pair(session: &Session) -> Result<(Volume, Volume, String)> {
+fn phantom_pair(session: &Session) -> Result<(Box<Volume>, Box<Volume>, String)> {
     let (spec, size) = session.package().grid()?;
     let geometry = Geometry::new(size, spec.spacing_mm);
     let side = (0..3).map(|i| size[i] as f64 * spec.spacing_mm[i]).fold(f64::INFINITY, f64::min);
     let options = phantom::Options { deformation_mm: side / 7.0, geometry, ..Default::default() };
     let pair = session.install(|| phantom::pair(SEED, &options));
     let [x, y, z] = size;
-    Ok((pair.fixed, pair.moving, format!("phantom pair {SEED}, {x}×{y}×{z}")))
+    let name = format!("phantom pair {SEED}, {x}×{y}×{z}");
+    Ok((Box::new(pair.fixed), Box::new(pair.moving), name))
 }
