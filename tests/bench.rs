@@ -213,17 +213,17 @@ fn only_what_is_beyond_noise_and_of_the_same_thing_is_a_regression() {
     let base = doctored(&path("bench.json"), &path("base.json"), 1.0, |_| {});
     let compare =
         |other: &str, more: &[&str]| run([&["bench", "compare", &base, other], more].concat());
-    assert!(ok(&compare(&base, &[])).contains("same"));
+    assert!(ok(&compare(&base, &[])).contains("within noise"));
     // Three times √2 · 1 % of noise is 4.2 %.
     let slightly = doctored(&path("base.json"), &path("slightly.json"), 1.04, |_| {});
-    assert!(ok(&compare(&slightly, &[])).contains("same"));
+    assert!(ok(&compare(&slightly, &[])).contains("within noise"));
     let slower = doctored(&path("base.json"), &path("slower.json"), 1.05, |r| {
         r["intraop"] = json!("0.0.9");
     });
     let found = compare(&slower, &[]);
     fails(&found, 3, &["slower.json: too slow: slower than", "base.json, beyond noise"]);
     assert!(String::from_utf8_lossy(&found.stdout).contains("intraop: 0.1.0 | 0.0.9"));
-    assert!(ok(&compare(&slower, &["--floor", "6"])).contains("same"));
+    assert!(ok(&compare(&slower, &["--floor", "6"])).contains("within noise"));
     // Another device is slower, and that is no regression.
     let elsewhere = doctored(&path("base.json"), &path("elsewhere.json"), 3.0, |r| {
         r["device"]["model"] = json!("another board");

@@ -122,7 +122,7 @@ impl Comparison {
 fn word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Faster => "faster",
-        Verdict::Same => "same",
+        Verdict::WithinNoise => "within noise",
         Verdict::Slower => "slower",
         Verdict::Unknown => "too few runs",
     }

@@ -115,7 +115,7 @@ pub fn noise(times: &[f64]) -> Option<f64> {
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     Faster,
-    Same,
+    WithinNoise,
     Slower,
     /// Too few runs to know the noise.
     Unknown,
@@ -142,7 +142,7 @@ pub fn change(old: &Summary, new: &Summary, floor: f64) -> Change {
         None => Verdict::Unknown,
         Some(t) if ratio > 1.0 + t => Verdict::Slower,
         Some(t) if 1.0 / ratio > 1.0 + t => Verdict::Faster,
-        Some(_) => Verdict::Same,
+        Some(_) => Verdict::WithinNoise,
     };
     Change { ratio, threshold, verdict }
 }
@@ -220,12 +220,12 @@ mod tests {
         let of = |seed, level, drift| Summary::of(&times(seed, level, drift));
         let verdict = |a: &Summary, b: &Summary, floor| change(a, b, floor).verdict;
         let base = of(1, 100.0, 0.0);
-        assert_eq!(verdict(&base, &of(2, 100.0, 0.0), 0.03), Verdict::Same);
+        assert_eq!(verdict(&base, &of(2, 100.0, 0.0), 0.03), Verdict::WithinNoise);
         assert_eq!(verdict(&base, &of(2, 110.0, 0.0), 0.03), Verdict::Slower);
         assert_eq!(verdict(&of(2, 110.0, 0.0), &base, 0.03), Verdict::Faster);
-        assert_eq!(verdict(&base, &of(2, 110.0, 0.0), 0.2), Verdict::Same);
+        assert_eq!(verdict(&base, &of(2, 110.0, 0.0), 0.2), Verdict::WithinNoise);
         // The same change between series that wander is none.
-        assert_eq!(verdict(&of(3, 100.0, 2.0), &of(4, 110.0, 2.0), 0.03), Verdict::Same);
+        assert_eq!(verdict(&of(3, 100.0, 2.0), &of(4, 110.0, 2.0), 0.03), Verdict::WithinNoise);
         let few = Summary::of(&[1.0; 10]);
         assert_eq!(change(&few, &base, 0.03).verdict, Verdict::Unknown);
         let c = change(&base, &of(2, 110.0, 0.0), 0.03);
@@ -236,7 +236,7 @@ mod tests {
     fn equal_series_are_seldom_called_different() {
         let changed = (0..200).filter(|seed| {
             let [a, b] = [*seed, seed + 1000].map(|seed| Summary::of(&times(seed, 100.0, 0.0)));
-            change(&a, &b, 0.0).verdict != Verdict::Same
+            change(&a, &b, 0.0).verdict != Verdict::WithinNoise
         });
         // Three standard deviations, and both series are long: a few in a thousand at most.
         assert!(changed.count() <= 2);
