@@ -12,6 +12,7 @@ pub mod image;
 pub mod io;
 pub mod preprocess;
 pub mod package;
+pub mod onnx;
 pub mod engine;
 pub mod registration;
 pub mod segmentation;
@@ -22,6 +23,7 @@ pub mod evaluate;
 pub mod bench;
 pub mod phantom;
 pub mod display;
+#[cfg(feature = "html")]
 pub mod html;
 pub mod cli;
 

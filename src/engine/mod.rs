@@ -1,14 +1,17 @@
-//! From a package to something that runs: ONNX → tract → [`Session`].
+//! From a package to something that runs: ONNX → our plan, or tract → [`Session`].
 
-mod delegate;
 mod graph;
-mod guard;
 mod kernels;
 mod network;
 mod package;
 mod plan;
 mod simd;
 mod threads;
+#[cfg(feature = "tract")]
+mod tract;
+#[cfg(not(feature = "tract"))]
+#[path = "tract/absent.rs"]
+mod tract;
 
 use std::sync::Arc;
 

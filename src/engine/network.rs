@@ -1,48 +1,21 @@
 //! One ONNX graph, compiled for this CPU.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
+use prost::Message;
 use rayon::prelude::*;
-use tract_linalg::multithread::{Executor, multithread_tract_scope};
-use tract_onnx::data_resolver::ModelDataResolver;
-use tract_onnx::pb::tensor_shape_proto::dimension;
-use tract_onnx::pb::{ModelProto, ValueInfoProto, type_proto};
-use tract_onnx::prelude::{Tensor as Tract, *};
-use tract_onnx::tract_hir::internal::TractErrorContext;
 
-use super::graph::{LARGEST_IMAGE, Tensor, is_possible};
+use super::graph::{LARGEST_IMAGE, Tensor, check_types, is_possible, whole};
 use super::kernels::Arenas;
-use super::plan::{Plan, StepInfo};
-use super::{Simd, delegate, guard};
+use super::plan::{Plan, StepInfo, TOO_LARGE};
+use super::{Simd, tract};
+use crate::onnx::tensor_shape_proto::dimension;
+use crate::onnx::{GraphProto, ModelProto, ValueInfoProto, type_proto};
 use crate::{Error, Result};
 
 /// Compiling takes time and memory that grow with the square of the nodes.
 const LARGEST_GRAPH: usize = 10_000;
-
-/// Refuses weights outside the ONNX file: a path in a model must never open another file
-/// (CVE-2026-55832), and the package's hash covers only the ONNX.
-struct NoExternalData;
-
-impl ModelDataResolver for NoExternalData {
-    fn read_bytes_from_path(
-        &self,
-        _: &mut Vec<u8>,
-        path: &Path,
-        _: usize,
-        _: Option<usize>,
-    ) -> TractResult<()> {
-        Err(TractError::msg(format!("weights in another file ({}) are refused", path.display())))
-    }
-}
-
-fn framework() -> tract_onnx::Onnx {
-    let mut onnx = tract_onnx::onnx();
-    onnx.provider = Arc::new(NoExternalData);
-    onnx
-}
 
 /// Name and shape of an input or output tensor, `[1, channels, (z,) y, x]` for images.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +36,7 @@ enum Program {
     /// Every node is ours.
     Own(Box<Plan>),
     /// tract runs the graph; regions of our nodes are single operations in it.
-    Tract(Arc<TypedSimplePlan>),
+    Tract(tract::Model),
 }
 
 impl Network {
@@ -71,8 +44,8 @@ impl Network {
     ///
     /// # Errors
     /// [`Error::Engine`] when it is not an ONNX model.
-    pub fn parse(name: &str, mut onnx: &[u8]) -> Result<ModelProto> {
-        framework().proto_model_for_read(&mut onnx).map_err(|e| failed(name, e))
+    pub fn parse(name: &str, onnx: &[u8]) -> Result<ModelProto> {
+        ModelProto::decode(onnx).map_err(|e| failed(name, e.to_string()))
     }
 
     /// Compiles a model whose shapes are all known.
@@ -90,39 +63,38 @@ impl Network {
         simd: Simd,
         arenas: &Arenas,
     ) -> Result<Self> {
-        caught(|| Self::compile(name, model, simd, arenas)).map_err(|e| failed(name, e))
+        let compile = || Self::compile(name, model, simd, arenas);
+        caught(compile).map_err(|problem| failed(name, problem))
     }
 
-    fn compile(name: &str, model: &ModelProto, simd: Simd, arenas: &Arenas) -> TractResult<Self> {
-        let onnx = framework();
-        let graph = model.graph.clone().unwrap_or_default();
+    fn compile(
+        name: &str,
+        model: &ModelProto,
+        simd: Simd,
+        arenas: &Arenas,
+    ) -> Result<Self, String> {
+        let empty = GraphProto::default();
+        let graph = model.graph.as_ref().unwrap_or(&empty);
         if graph.node.len() > LARGEST_GRAPH {
             let found = graph.node.len();
-            let problem = format!("expected at most {LARGEST_GRAPH} nodes, found {found}");
-            return Err(TractError::msg(problem));
+            return Err(format!("expected at most {LARGEST_GRAPH} nodes, found {found}"));
         }
-        guard::check_types(&graph)?;
+        check_types(graph)?;
         let is_weight = |name: &str| graph.initializer.iter().any(|t| t.name == name);
         let inputs = graph.input.iter().filter(|i| !is_weight(&i.name));
-        let inputs = inputs.map(fixed_shape).collect::<TractResult<Vec<_>>>()?;
-        if let Some(graph) = delegate::whole(&graph, &inputs) {
-            let plan = Plan::new(graph, simd, arenas).context(delegate::TOO_LARGE)?;
-            let info = |t: &Tensor| TensorInfo { name: t.name.clone(), shape: t.shape() };
-            let outputs = plan.outputs.iter().map(info).collect();
-            return Ok(Network {
-                name: name.into(),
-                inputs,
-                outputs,
-                program: Program::Own(Box::new(plan)),
-            });
-        }
-        let typed = delegate::with_regions(&onnx, model, &inputs, simd, arenas)?;
-        let outputs = graph.output.iter().enumerate();
-        let outputs = outputs.map(|(i, o)| tensor_info(&o.name, typed.output_fact(i)?));
-        let outputs = outputs.collect::<TractResult<_>>()?;
-        let typed = typed.into_optimized()?;
-        guard::check_sizes(&typed)?;
-        let program = Program::Tract(typed.into_runnable()?);
+        let inputs = inputs.map(fixed_shape).collect::<Result<Vec<_>, _>>()?;
+        let (outputs, program) = match whole(graph, &inputs) {
+            Ok(graph) => {
+                let plan = Plan::new(graph, simd, arenas).ok_or(TOO_LARGE)?;
+                let info = |t: &Tensor| TensorInfo { name: t.name.clone(), shape: t.shape() };
+                let outputs = plan.outputs.iter().map(info).collect();
+                (outputs, Program::Own(Box::new(plan)))
+            }
+            Err(foreign) => {
+                let compiled = tract::Model::new(model, &foreign, &inputs, simd, arenas)?;
+                (compiled.outputs().to_vec(), Program::Tract(compiled))
+            }
+        };
         Ok(Network { name: name.into(), inputs, outputs, program })
     }
 
@@ -145,16 +117,9 @@ impl Network {
     pub fn run(&self, inputs: &[&[f32]], outputs: &mut Vec<Vec<f32>>) -> Result<()> {
         match &self.program {
             Program::Own(plan) => plan.run(inputs, outputs),
-            Program::Tract(plan) => {
-                // tract's `Executor::multithread(1)` would use every core (sonos/tract#2894);
-                // `RayonGlobal` means the pool of the calling thread.
-                let executor = match rayon::current_num_threads() {
-                    1 => Executor::SingleThread,
-                    _ => Executor::RayonGlobal,
-                };
-                let run = || self.run_tract(plan, inputs, outputs);
-                multithread_tract_scope(executor, || caught(run))
-                    .map_err(|e| failed(&self.name, e))?;
+            Program::Tract(model) => {
+                let run = || model.run(&self.inputs, inputs, outputs);
+                caught(run).map_err(|problem| failed(&self.name, problem))?;
             }
         }
         if outputs
@@ -163,15 +128,14 @@ impl Network {
         {
             return Ok(());
         }
-        let problem = "expected numbers, found values that are not finite";
-        Err(failed(&self.name, TractError::msg(problem)))
+        Err(failed(&self.name, "expected numbers, found values that are not finite".into()))
     }
 
     /// What runs, in order: our steps, and the nodes that tract runs.
     pub fn steps(&self) -> Vec<StepInfo> {
         match &self.program {
             Program::Own(plan) => plan.steps().cloned().collect(),
-            Program::Tract(plan) => delegate::steps(plan.model()),
+            Program::Tract(model) => model.steps(),
         }
     }
 
@@ -179,7 +143,7 @@ impl Network {
     pub fn arena_bytes(&self) -> usize {
         match &self.program {
             Program::Own(plan) => plan.arena_bytes,
-            Program::Tract(plan) => delegate::arena_bytes(plan.model()),
+            Program::Tract(model) => model.arena_bytes(),
         }
     }
 
@@ -197,36 +161,19 @@ impl Network {
         }
         steps
     }
-
-    fn run_tract(
-        &self,
-        plan: &Arc<TypedSimplePlan>,
-        inputs: &[&[f32]],
-        outputs: &mut Vec<Vec<f32>>,
-    ) -> TractResult<()> {
-        let tensors = self.inputs.iter().zip(inputs);
-        let tensors = tensors.map(|(i, data)| Ok(Tract::from_shape(&i.shape, data)?.into_tvalue()));
-        let results = plan.run(tensors.collect::<TractResult<_>>()?)?;
-        outputs.resize_with(results.len(), Vec::new);
-        for (output, result) in outputs.iter_mut().zip(&results) {
-            output.clear();
-            output.extend_from_slice(result.try_as_plain_ram()?.as_slice::<f32>()?);
-        }
-        Ok(())
-    }
 }
 
 /// tract panics at some models that break ONNX's rules.
-fn caught<T>(work: impl FnOnce() -> TractResult<T>) -> TractResult<T> {
-    let panicked = "it breaks a rule of ONNX, for which tract has a panic and no message";
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(TractError::msg(panicked)))
+fn caught<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    let panicked = "it breaks a rule of ONNX, for which there is a panic and no message";
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(panicked.into()))
 }
 
 /// A graph input's shape; every dimension must be given.
-fn fixed_shape(input: &ValueInfoProto) -> TractResult<TensorInfo> {
+fn fixed_shape(input: &ValueInfoProto) -> Result<TensorInfo, String> {
     let kind = input.r#type.as_ref().and_then(|t| t.value.as_ref());
     let Some(type_proto::Value::TensorType(tensor)) = kind else {
-        return Err(TractError::msg(format!("input {}: expected a tensor", input.name)));
+        return Err(format!("input {}: expected a tensor", input.name));
     };
     let dims = tensor.shape.iter().flat_map(|s| &s.dim).map(|d| match &d.value {
         Some(dimension::Value::DimValue(n)) => usize::try_from(*n).ok(),
@@ -234,25 +181,15 @@ fn fixed_shape(input: &ValueInfoProto) -> TractResult<TensorInfo> {
     });
     let shape =
         dims.collect::<Option<Vec<usize>>>().filter(|s| !s.is_empty() && tensor.elem_type == 1);
-    let shape = shape.ok_or_else(|| {
-        TractError::msg(format!("input {}: expected f32 of a fixed shape", input.name))
-    })?;
+    let shape =
+        shape.ok_or_else(|| format!("input {}: expected f32 of a fixed shape", input.name))?;
     if !is_possible(&shape) {
         let problem = format!("expected 1 to {LARGEST_IMAGE} values, found {shape:?}");
-        return Err(TractError::msg(format!("input {}: {problem}", input.name)));
+        return Err(format!("input {}: {problem}", input.name));
     }
     Ok(TensorInfo { name: input.name.clone(), shape })
 }
 
-fn tensor_info(name: &str, fact: &TypedFact) -> TractResult<TensorInfo> {
-    let shape = fact.shape.as_concrete().filter(|_| fact.datum_type == f32::datum_type());
-    let shape = shape.ok_or_else(|| {
-        let (kind, shape) = (fact.datum_type, &fact.shape);
-        TractError::msg(format!("{name}: expected F32 of a fixed shape, found {kind:?} {shape:?}"))
-    })?;
-    Ok(TensorInfo { name: name.to_string(), shape: shape.to_vec() })
-}
-
-fn failed(name: &str, e: TractError) -> Error {
-    Error::Engine { graph: name.to_string(), problem: format!("{e:#}").replace('\n', " ") }
+fn failed(name: &str, problem: String) -> Error {
+    Error::Engine { graph: name.to_string(), problem: problem.replace('\n', " ") }
 }

@@ -2,8 +2,14 @@
 
 use jpeg_decoder::{ColorTransform, Decoder, PixelFormat};
 
-use super::dicom::rgb;
 use super::frames::MAX_PIXELS;
+
+/// YCbCr → RGB of 8-bit samples, full range (ITU-R BT.601, DICOM PS3.3 C.7.6.3.1.2).
+pub(super) fn rgb([y, cb, cr]: [u8; 3]) -> [u8; 3] {
+    let (y, cb, cr) = (f32::from(y), f32::from(cb) - 128.0, f32::from(cr) - 128.0);
+    // `as` saturates.
+    [y + 1.402 * cr, y - 0.344_136 * cb - 0.714_136 * cr, y + 1.772 * cb].map(|v| v.round() as u8)
+}
 
 /// What three channels mean.
 #[derive(Clone, Copy, PartialEq)]

@@ -2,9 +2,14 @@
 //! the file can hold; everything that is written appears whole or not at all.
 
 mod atomic;
+#[cfg(feature = "dicom")]
+mod dicom;
+#[cfg(not(feature = "dicom"))]
+#[path = "dicom/absent.rs"]
 mod dicom;
 mod field;
 mod frames;
+#[cfg_attr(not(feature = "dicom"), allow(dead_code, reason = "what only DICOM asks of it"))]
 mod jpeg;
 mod metaimage;
 mod nifti;
@@ -57,6 +62,7 @@ enum Data {
     /// It stands at the first sample.
     Stream { source: Source, scalar: ScalarType, big_endian: bool },
     /// A file per slice, in the order of z; their samples are scaled already.
+    #[cfg_attr(not(feature = "dicom"), expect(dead_code, reason = "no other format has them"))]
     Slices(Vec<dicom::Slice>),
 }
 

@@ -32,6 +32,7 @@ pub(super) enum Packing {
     /// A deflate stream with a zlib or gzip header.
     Deflate,
     /// A deflate stream without a header.
+    #[cfg_attr(not(feature = "dicom"), expect(dead_code, reason = "DICOM's alone"))]
     BareDeflate,
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tract_onnx::pb::{ModelProto, ValueInfoProto};
+use crate::onnx::{ModelProto, ValueInfoProto};
 
 use super::equalise::{self, Exponents};
 use super::qdq::Recipe;

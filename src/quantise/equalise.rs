@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
+use crate::onnx::{GraphProto, ModelProto, NodeProto, TensorProto};
 
 use super::onnx::{f32_tensor, floats, int};
 use super::structure::Structure;
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_normalisation_takes_factors_back() {
-        use tract_onnx::pb::attribute_proto::AttributeType;
+        use crate::onnx::attribute_proto::AttributeType;
 
         use super::super::onnx::int_attribute;
         use super::super::onnx::tests::node;
@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn tensors_that_others_see_keep_their_values() {
         let mut graph = unet();
-        let seen = tract_onnx::pb::ValueInfoProto { name: "cat".into(), ..Default::default() };
+        let seen = crate::onnx::ValueInfoProto { name: "cat".into(), ..Default::default() };
         graph.output.push(seen);
         let exponents = exponents(&graph, &Structure::of(&graph), &peaks());
         assert_eq!(exponents.keys().collect::<Vec<_>>(), ["down1.act"]);

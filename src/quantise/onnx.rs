@@ -1,8 +1,8 @@
 //! Small things about ONNX protocol buffers.
 
-use tract_onnx::pb::attribute_proto::AttributeType;
-use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{AttributeProto, NodeProto, TensorProto};
+use crate::onnx::attribute_proto::AttributeType;
+use crate::onnx::tensor_proto::DataType;
+use crate::onnx::{AttributeProto, NodeProto, TensorProto};
 
 pub(super) const FLOAT: i32 = DataType::Float as i32;
 
@@ -65,8 +65,8 @@ pub(super) fn ints<'a>(node: &'a NodeProto, name: &str) -> &'a [i64] {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
-    use tract_onnx::pb::{
+    use crate::onnx::tensor_shape_proto::{Dimension, dimension};
+    use crate::onnx::{
         GraphProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto, type_proto::Tensor,
     };
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
+use crate::onnx::{GraphProto, ModelProto, NodeProto, TensorProto};
 
 use super::onnx::{f32_tensor, floats, i8_tensor, i32_tensor, int_attribute, node};
 use super::structure::{Layer, Structure};
@@ -199,7 +199,7 @@ pub(super) mod tests {
     }
 
     fn of(graph: GraphProto) -> ModelProto {
-        let opset = tract_onnx::pb::OperatorSetIdProto { version: 17, ..Default::default() };
+        let opset = crate::onnx::OperatorSetIdProto { version: 17, ..Default::default() };
         ModelProto {
             ir_version: 8,
             opset_import: vec![opset],

@@ -1,6 +1,6 @@
 //! One layer's weights and bias in int8.
 
-use tract_onnx::pb::NodeProto;
+use crate::onnx::NodeProto;
 
 use super::onnx::{int, ints};
 use super::range::LARGEST;

@@ -6,14 +6,14 @@ use std::path::Path;
 
 use image::{GrayImage, Luma};
 use intraop::image::Ellipse;
-use intraop::package::{GoldenCase, GoldenOutput, Manifest, golden_input, sha256};
-use prost::Message;
-use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
-use tract_onnx::pb::{
+use intraop::onnx::tensor_proto::DataType;
+use intraop::onnx::tensor_shape_proto::{Dimension, dimension};
+use intraop::onnx::{
     GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
     TypeProto, ValueInfoProto, type_proto, type_proto::Tensor,
 };
+use intraop::package::{GoldenCase, GoldenOutput, Manifest, golden_input, sha256};
+use prost::Message;
 
 /// Width and height.
 pub const SIZE: [usize; 2] = [64, 48];

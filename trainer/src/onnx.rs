@@ -2,7 +2,7 @@
 
 use prost::Message;
 use tch::Tensor;
-use tract_onnx::pb::{
+use intraop::onnx::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
     TensorShapeProto, TypeProto, ValueInfoProto, attribute_proto::AttributeType,
     tensor_proto::DataType, tensor_shape_proto::Dimension,

@@ -5,8 +5,12 @@ mod fuse;
 mod onnx;
 mod translate;
 
-pub use onnx::{Constants, int};
+#[cfg(feature = "tract")]
+pub use onnx::Constants;
+pub use onnx::check_types;
+#[cfg(feature = "tract")]
 pub use translate::Translator;
+pub use translate::whole;
 
 use crate::engine::kernels::conv::Activation;
 

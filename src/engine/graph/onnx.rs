@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
+use crate::onnx::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
 /// A constant tensor, in memory order.
 #[derive(Debug, Clone, PartialEq)]
@@ -161,11 +161,33 @@ impl Constants {
     }
 }
 
-pub fn attribute<'a>(
-    node: &'a NodeProto,
-    name: &str,
-) -> Option<&'a tract_onnx::pb::AttributeProto> {
+pub fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
     node.attribute.iter().find(|a| a.name == name)
+}
+
+/// Numbers of types in ONNX.
+const FLOAT: i64 = 1;
+const UINT8: i64 = 2;
+
+/// Refuses nodes that ask for a type which nobody here computes in, and tract does not read.
+///
+/// # Errors
+/// What is wrong with the first such node.
+pub fn check_types(graph: &GraphProto) -> Result<(), String> {
+    for node in &graph.node {
+        let has_zero = node.input.get(2).is_some_and(|name| !name.is_empty());
+        let (only, expected) = match node.op_type.as_str() {
+            "QuantizeLinear" if !has_zero => (UINT8, "UINT8, or a zero point of another type"),
+            "DequantizeLinear" => (FLOAT, "FLOAT"),
+            _ => continue,
+        };
+        let found = int(node, "output_dtype").unwrap_or(0);
+        if found != 0 && found != only {
+            let name = &node.name;
+            return Err(format!("{name}: output_dtype: expected {expected}, found type {found}"));
+        }
+    }
+    Ok(())
 }
 
 pub fn int(node: &NodeProto, name: &str) -> Option<i64> {

@@ -2,12 +2,37 @@
 
 use std::collections::{HashMap, HashSet};
 
-use tract_onnx::pb::NodeProto;
-
 use super::onnx::{Constant, Constants, Values, float, int, sizes, text};
 use super::{
     Activation, Conv, Graph, Id, Node, Op, Pool, Quant, Resize, Tensor, Weights, is_possible,
 };
+use crate::engine::TensorInfo;
+use crate::onnx::{GraphProto, NodeProto};
+
+/// The graph, if every node of it is ours.
+///
+/// # Errors
+/// The first of its tensors or nodes that is not, for people.
+pub fn whole(onnx: &GraphProto, inputs: &[TensorInfo]) -> Result<Graph, String> {
+    let constants = Constants::new(onnx);
+    let mut translator = Translator::new(&constants);
+    for TensorInfo { name, shape } in inputs {
+        let id = translator.add_source(name, shape);
+        translator.graph.inputs.push(id.ok_or_else(|| format!("input {name} of shape {shape:?}"))?);
+    }
+    let denied = HashSet::new();
+    for node in &onnx.node {
+        let constant = node.output.iter().all(|o| constants.get(o).is_some());
+        if !constant && !translator.add_node(node, &denied) {
+            return Err(format!("{} {}", node.op_type, node.name));
+        }
+    }
+    let f32 = |id: &Id| translator.graph.tensors[*id].quant.is_none();
+    let output = |name: &String| translator.id(name).filter(f32).ok_or(format!("output {name}"));
+    let outputs = onnx.output.iter().map(|o| output(&o.name)).collect::<Result<_, _>>()?;
+    translator.graph.outputs = outputs;
+    Ok(translator.graph)
+}
 
 /// Builds a [`Graph`] node by node.
 pub struct Translator<'a> {

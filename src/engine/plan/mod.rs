@@ -15,6 +15,9 @@ use super::kernels::{
 };
 use layout::Layout;
 
+/// Of a plan that cannot be.
+pub const TOO_LARGE: &str = "the images between its operations need more than 32 GiB of memory";
+
 /// A graph ready to run.
 pub struct Plan {
     steps: Vec<Step>,

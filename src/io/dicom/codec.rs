@@ -3,13 +3,13 @@
 
 use std::path::Path;
 
-use super::colour::{Palette, rgb};
+use super::colour::Palette;
 use super::dataset::{DataSet, shown, unsupported};
 use super::layout::{Layout, Photometric};
 use super::spacing::spacing;
 use crate::image::{Frame, Pixels};
 use crate::io::frames::{interleaved8, interleaved16, set_spacing};
-use crate::io::jpeg::{self, Colours, Samples};
+use crate::io::jpeg::{self, Colours, Samples, rgb};
 use crate::{Error, Result};
 
 #[derive(Clone, Copy, PartialEq)]

@@ -4,13 +4,6 @@ use super::dataset::DataSet;
 use crate::Result;
 use crate::image::{Frame, Pixels};
 
-/// YCbCr → RGB of 8-bit samples, full range (PS3.3 C.7.6.3.1.2, ITU-R BT.601).
-pub(in crate::io) fn rgb([y, cb, cr]: [u8; 3]) -> [u8; 3] {
-    let (y, cb, cr) = (f32::from(y), f32::from(cb) - 128.0, f32::from(cr) - 128.0);
-    // `as` saturates.
-    [y + 1.402 * cr, y - 0.344_136 * cb - 0.714_136 * cr, y + 1.772 * cb].map(|v| v.round() as u8)
-}
-
 /// The three tables of PALETTE COLOR (PS3.3 C.7.6.3.1.5).
 pub(super) struct Palette {
     /// The number that takes the first entry; smaller ones take it too.

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use crate::io::frames::is_dicom;
 use crate::io::source::{Packing, Source, open_file, quoted};
 use crate::{Error, Result};
 
@@ -149,11 +150,6 @@ pub(super) struct DataSet {
     position: u64,
     explicit: bool,
     depth: usize,
-}
-
-/// Whether a file begins as DICOM files do.
-pub(in crate::io) fn is_dicom(start: &[u8]) -> bool {
-    start.get(128..132) == Some(b"DICM")
 }
 
 impl DataSet {

@@ -11,8 +11,6 @@ mod series;
 mod spacing;
 
 pub(super) use codec::Clip;
-pub(super) use colour::rgb;
-pub(super) use dataset::is_dicom;
 pub(super) use series::{Slice, open_series};
 
 #[cfg(test)]

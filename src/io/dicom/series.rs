@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use nalgebra::{Matrix3, Vector3};
 
 use super::codec::Clip;
-use super::dataset::{DataSet, PIXEL_DATA, Values, is_dicom, shown};
+use super::dataset::{DataSet, PIXEL_DATA, Values, shown};
 use crate::image::Geometry;
-use crate::io::frames::plausible;
+use crate::io::frames::{is_dicom, plausible};
 use crate::io::source::{MAX_VOXELS, open_file, quoted};
 use crate::io::{Data, Opened, ScalarType};
 use crate::{Error, Result};

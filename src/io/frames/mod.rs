@@ -16,7 +16,6 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
-use super::dicom::is_dicom;
 use super::source::open_file;
 use crate::image::{Frame, Pixels};
 use crate::{Error, Result};
@@ -67,6 +66,11 @@ enum Format {
     Jpeg,
     MetaImage,
     Dicom,
+}
+
+/// Whether a file begins as DICOM files do.
+pub(super) fn is_dicom(start: &[u8]) -> bool {
+    start.get(128..132) == Some(b"DICM")
 }
 
 /// The format by the name's ending or, where that says nothing, by the first bytes.

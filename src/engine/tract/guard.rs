@@ -3,41 +3,17 @@
 
 use std::collections::HashMap;
 
-use tract_onnx::pb::GraphProto;
 use tract_onnx::tract_hir::infer::{InferenceFact, InferenceModelPatch, InferenceNode};
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::ops::source::Source;
 use tract_onnx::tract_hir::tract_core::ops::konst::Const;
 use tract_onnx::tract_hir::tract_core::optim::CONST_FOLD_MEM_BUDGET;
 
-use super::graph::{LARGEST_IMAGE, int};
+use crate::engine::graph::LARGEST_IMAGE;
+use crate::onnx::GraphProto;
 
 /// tract makes a list of a kernel's places.
 const LARGEST_KERNEL: i64 = 1 << 24;
-
-/// Numbers of types in ONNX.
-const FLOAT: i64 = 1;
-const UINT8: i64 = 2;
-
-/// Refuses nodes that ask for a type which nobody here computes in, and tract does not read.
-///
-/// # Errors
-/// For the first such node.
-pub fn check_types(graph: &GraphProto) -> TractResult<()> {
-    for node in &graph.node {
-        let has_zero = node.input.get(2).is_some_and(|name| !name.is_empty());
-        let (only, expected) = match node.op_type.as_str() {
-            "QuantizeLinear" if !has_zero => (UINT8, "UINT8, or a zero point of another type"),
-            "DequantizeLinear" => (FLOAT, "FLOAT"),
-            _ => continue,
-        };
-        let found = int(node, "output_dtype").unwrap_or(0);
-        if found != 0 && found != only {
-            bail!("{}: output_dtype: expected {expected}, found type {found}", node.name);
-        }
-    }
-    Ok(())
-}
 
 /// Refuses nodes that tract computes wrongly or never ends with.
 ///

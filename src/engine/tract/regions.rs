@@ -1,47 +1,20 @@
-//! What of an ONNX graph is ours: all of it, or regions that become single operations inside
-//! tract's graph. This happens on the ONNX nodes, before tract rewrites them: quantised weights
-//! are still int8 there.
+//! The regions of an ONNX graph that are ours become single operations inside tract's graph. This
+//! happens on the ONNX nodes, before tract rewrites them: quantised weights are still int8 there.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tract_onnx::Onnx;
-use tract_onnx::pb::{GraphProto, ModelProto, NodeProto};
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::ops::expandable::{Expansion, expand};
 use tract_onnx::tract_hir::tract_core::ops::konst::Const;
 
-use super::graph::{Constants, Graph, Id, LARGEST_IMAGE, Node, Translator, is_possible};
-use super::kernels::Arenas;
-use super::plan::{Plan, StepInfo};
-use super::{Simd, TensorInfo, guard};
-
-/// Of a plan that cannot be.
-pub const TOO_LARGE: &str = "the images between its operations need more than 32 GiB of memory";
-
-/// The graph, if every node of it is ours.
-pub fn whole(onnx: &GraphProto, inputs: &[TensorInfo]) -> Option<Graph> {
-    let constants = Constants::new(onnx);
-    let mut translator = Translator::new(&constants);
-    for input in inputs {
-        let id = translator.add_source(&input.name, &input.shape)?;
-        translator.graph.inputs.push(id);
-    }
-    let denied = HashSet::new();
-    for node in &onnx.node {
-        let constant = node.output.iter().all(|o| constants.get(o).is_some());
-        if !constant && !translator.add_node(node, &denied) {
-            return None;
-        }
-    }
-    for output in &onnx.output {
-        let id = translator.id(&output.name)?;
-        translator.graph.outputs.push(id);
-    }
-    let f32 = |id: &usize| translator.graph.tensors[*id].quant.is_none();
-    let fits = translator.graph.outputs.iter().all(f32);
-    fits.then_some(translator.graph)
-}
+use super::{guard, theirs};
+use crate::engine::graph::{Constants, Graph, Id, LARGEST_IMAGE, Node, Translator, is_possible};
+use crate::engine::kernels::Arenas;
+use crate::engine::plan::{Plan, StepInfo, TOO_LARGE};
+use crate::engine::{Simd, TensorInfo};
+use crate::onnx::{GraphProto, ModelProto, NodeProto};
 
 /// tract's model of the graph, in which each region of our nodes is one operation.
 ///
@@ -82,7 +55,7 @@ pub fn with_regions(
     let read: HashSet<String> = graph.node.iter().flat_map(|n| n.input.clone()).collect();
     let kept = graph.output.iter().map(|o| o.name.clone()).collect::<HashSet<_>>();
     graph.initializer.retain(|t| read.contains(&t.name) || kept.contains(&t.name));
-    let mut inference = framework.model_for_proto_model(&proto)?;
+    let mut inference = framework.model_for_proto_model(&theirs(&proto)?)?;
     guard::guard(&mut inference);
     for (i, region) in regions.into_iter().enumerate() {
         let name = format!("{prefix}{i}");
@@ -108,7 +81,7 @@ fn unused_prefix(graph: &GraphProto) -> String {
 
 /// Shapes that tract finds for the f32 tensors of the graph, by name.
 fn shapes(framework: &Onnx, model: &ModelProto) -> TractResult<HashMap<String, Vec<usize>>> {
-    let parsed = framework.parse(model, None)?;
+    let parsed = framework.parse(&theirs(model)?, None)?;
     let mut inference = parsed.model;
     guard::guard(&mut inference);
     inference.analyse(false)?;
@@ -300,7 +273,7 @@ impl EvalOp for Region {
 
 impl TypedOp for Region {
     fn output_facts(&self, _: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
-        let fact = |t: &super::graph::Tensor| f32::fact(t.shape());
+        let fact = |t: &crate::engine::graph::Tensor| f32::fact(t.shape());
         Ok(self.plan.outputs.iter().map(fact).collect())
     }
     as_op!();
