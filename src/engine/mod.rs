@@ -16,6 +16,7 @@ mod tract;
 use std::sync::Arc;
 
 use rayon::ThreadPool;
+use rayon::prelude::*;
 
 use crate::package::{GoldenCase, Package, golden_input};
 use crate::{Error, Result};
@@ -68,11 +69,10 @@ impl Session {
     /// [`Error::Package`] for graphs that cannot run or are not what the manifest says.
     pub fn new(package: Package, options: SessionOptions) -> Result<Self> {
         let pool = threads::pool(options.threads, &options.cores)?;
-        let graphs = package.manifest.graphs.iter();
         let arenas = Arenas::default();
-        let graphs = graphs
-            .map(|g| package::compile(&package, g, options.simd, &arenas))
-            .collect::<Result<_>>()?;
+        let compile = |graph| package::compile(&package, graph, options.simd, &arenas);
+        let graphs = || package.manifest.graphs.par_iter().map(compile).collect::<Vec<_>>();
+        let graphs = pool.install(graphs).into_iter().collect::<Result<_>>()?;
         Ok(Session { package, graphs, pool: Arc::new(pool), options })
     }
 

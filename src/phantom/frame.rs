@@ -1,3 +1,5 @@
+use rayon::prelude::*;
+
 use super::Random;
 use crate::image::{Ellipse, Frame};
 
@@ -36,19 +38,22 @@ pub fn frame(seed: u64, width: usize, height: usize) -> (Frame<u8>, Ellipse) {
         let speckle = 0.4 + 0.5 * noise[0][i].hypot(noise[1][i]);
         ((tissue + outline) * speckle).round().min(255.0) as u8
     };
-    (Frame::new(width, height, (0..width * height).map(value).collect()), ellipse)
+    let data = (0..width * height).into_par_iter().map(value).collect();
+    (Frame::new(width, height, data), ellipse)
 }
 
 /// Normal noise of standard deviation 1, each pixel the sum of 3×3 independent numbers.
-fn smooth_noise(mut random: Random, width: usize, height: usize) -> Vec<f64> {
+fn smooth_noise(random: Random, width: usize, height: usize) -> Vec<f64> {
     let (w, h) = (width + 2, height + 2);
-    let own: Vec<f64> = (0..w * h).map(|_| random.normal() / 3.0).collect();
+    // A normal number takes two values of the stream.
+    let own = |i: usize| random.after(2 * i as u64).normal() / 3.0;
+    let own: Vec<f64> = (0..w * h).into_par_iter().map(own).collect();
     let sum = |i: usize| {
         let corner = i / width * w + i % width;
         let row = |y: usize| own[corner + y * w..][..3].iter().sum::<f64>();
         row(0) + row(1) + row(2)
     };
-    (0..width * height).map(sum).collect()
+    (0..width * height).into_par_iter().map(sum).collect()
 }
 
 #[cfg(test)]

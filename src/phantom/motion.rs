@@ -1,4 +1,5 @@
 use nalgebra::{Matrix3, Rotation3, Vector3};
+use rayon::prelude::*;
 
 use super::Random;
 
@@ -48,7 +49,8 @@ impl Motion {
         });
         let bumps = bumps.collect();
         let mut motion = Motion { half_side, linear, shift, bumps };
-        let largest = motion.probes().map(|p| motion.smooth(&p).norm()).fold(0.0, f64::max);
+        let sizes = motion.probes().map(|p| motion.smooth(&p).norm());
+        let largest = sizes.reduce(|| 0.0, f64::max);
         motion.bumps.iter_mut().for_each(|b| b.vector *= deformation_mm / largest);
         motion.reduce_until_invertible();
         motion
@@ -78,7 +80,7 @@ impl Motion {
         let gradients: Vec<_> = self.probes().map(|p| self.gradient(&p)).collect();
         let smallest = |factor: f64| {
             let determinant = |g: &Matrix3<f64>| (Matrix3::identity() + g * factor).determinant();
-            gradients.iter().map(determinant).fold(f64::MAX, f64::min)
+            gradients.par_iter().map(determinant).reduce(|| f64::MAX, f64::min)
         };
         let mut factor = 1.0;
         while smallest(factor) < MIN_DETERMINANT {
@@ -89,10 +91,10 @@ impl Motion {
         self.bumps.iter_mut().for_each(|b| b.vector *= factor);
     }
 
-    fn probes(&self) -> impl Iterator<Item = Vector3<f64>> + use<> {
+    fn probes(&self) -> impl ParallelIterator<Item = Vector3<f64>> + use<> {
         let half_side = self.half_side;
         let place = |i: usize| 2.5 * (i as f64 / (PROBES - 1) as f64 - 0.5);
-        (0..PROBES * PROBES * PROBES).map(move |i| {
+        (0..PROBES * PROBES * PROBES).into_par_iter().map(move |i| {
             let q = [i % PROBES, i / PROBES % PROBES, i / (PROBES * PROBES)].map(place);
             Vector3::from(q).component_mul(&half_side)
         })

@@ -25,8 +25,8 @@ pub struct Quant {
 }
 
 /// The most values that an image may have, 4 GiB in f32: far more than networks need, and far
-/// from where sizes in bytes overflow.
-pub const LARGEST_IMAGE: usize = 1 << 30;
+/// from where sizes in bytes overflow (of 32 bits: 1 GiB).
+pub const LARGEST_IMAGE: usize = if usize::BITS < 64 { 1 << 28 } else { 1 << 30 };
 
 /// Has a tensor of this shape values, and at most [`LARGEST_IMAGE`]?
 pub fn is_possible(shape: &[usize]) -> bool {

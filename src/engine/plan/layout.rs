@@ -7,7 +7,7 @@ use crate::engine::kernels::conv::reach;
 use crate::engine::kernels::{Border, Image};
 
 /// The most memory for all images together.
-const LARGEST_ARENA: usize = 1 << 35;
+const LARGEST_ARENA: usize = if usize::BITS < 64 { 1 << 30 } else { (1u64 << 35) as usize };
 
 /// Images beside each other, voxel by voxel.
 #[derive(Debug, Clone)]

@@ -16,7 +16,7 @@ use super::kernels::{
 use layout::Layout;
 
 /// Of a plan that cannot be.
-pub const TOO_LARGE: &str = "the images between its operations need more than 32 GiB of memory";
+pub const TOO_LARGE: &str = "the images between its operations need more memory than is allowed";
 
 /// A graph ready to run.
 pub struct Plan {
