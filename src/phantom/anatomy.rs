@@ -1,6 +1,6 @@
 use nalgebra::{Matrix3, Rotation3, Vector3};
 
-use super::Random;
+use super::{Random, functions};
 
 /// Half the width of a tissue border, where the image's half side is 1.
 const EDGE: f64 = 0.045;
@@ -10,28 +10,42 @@ const EDGE: f64 = 0.045;
 /// Coordinates run from −1 to 1 across the image along its own axes.
 pub struct Anatomy {
     /// Bends all space a little, so that no structure is a plain ellipsoid.
-    wobble: [Wave; 3],
-    texture: Vec<Wave>,
+    wobble: Waves<3>,
+    texture: Waves<12>,
     surround: f64,
     /// In painting order: later ones cover earlier ones. Label = position + 1.
     structures: [Structure; 5],
 }
 
-struct Wave {
-    wave_vector: Vector3<f64>,
-    phase: f64,
-    amplitude: f64,
+/// Sine waves through space, side by side for the vector units.
+struct Waves<const N: usize> {
+    /// By axis.
+    wave_vector: [[f64; N]; 3],
+    phase: [f64; N],
+    amplitude: [f64; N],
 }
 
-impl Wave {
-    fn draw(random: &mut Random, frequency: f64, amplitude: f64) -> Self {
-        let direction = Vector3::from_fn(|_, _| random.normal()).normalize();
-        let phase = random.range(0.0, std::f64::consts::TAU);
-        Wave { wave_vector: direction * frequency, phase, amplitude }
+impl<const N: usize> Waves<N> {
+    /// `wave` draws frequency and amplitude of a wave.
+    fn draw(random: &mut Random, wave: impl Fn(usize, &mut Random) -> (f64, f64)) -> Self {
+        let (wave_vector, phase, amplitude) = ([[0.0; N]; 3], [0.0; N], [0.0; N]);
+        let mut waves = Waves { wave_vector, phase, amplitude };
+        for i in 0..N {
+            let (frequency, amplitude) = wave(i, random);
+            let direction = Vector3::from_fn(|_, _| random.normal()).normalize();
+            (0..3).for_each(|axis| waves.wave_vector[axis][i] = direction[axis] * frequency);
+            waves.phase[i] = random.range(0.0, std::f64::consts::TAU);
+            waves.amplitude[i] = amplitude;
+        }
+        waves
     }
 
-    fn at(&self, q: &Vector3<f64>) -> f64 {
-        self.amplitude * (self.wave_vector.dot(q) + self.phase).sin()
+    fn at(&self, q: &Vector3<f64>) -> [f64; N] {
+        let [x, y, z] = &self.wave_vector;
+        std::array::from_fn(|i| {
+            let angle = x[i] * q.x + y[i] * q.y + z[i] * q.z + self.phase[i];
+            self.amplitude[i] * functions::sin(angle)
+        })
     }
 }
 
@@ -89,17 +103,12 @@ impl Structure {
 
 impl Anatomy {
     pub fn draw(random: &mut Random) -> Self {
-        let wobble = [0; 3].map(|_| {
-            let frequency = random.range(2.5, 5.0);
-            Wave::draw(random, frequency, 0.05)
+        let wobble = Waves::draw(random, |_, random| (random.range(2.5, 5.0), 0.05));
+        // From blobs a fifth of the image wide down to a few voxels.
+        let texture = Waves::draw(random, |i, random| {
+            let frequency = 5.0 * 1.17f64.powi(i as i32) * random.range(0.9, 1.1);
+            (frequency, 0.9 / frequency.sqrt())
         });
-        let texture = (0..12)
-            .map(|i| {
-                // From blobs a fifth of the image wide down to a few voxels.
-                let frequency = 5.0 * 1.17f64.powi(i) * random.range(0.9, 1.1);
-                Wave::draw(random, frequency, 0.9 / frequency.sqrt())
-            })
-            .collect();
         Anatomy {
             wobble,
             texture,
@@ -110,9 +119,8 @@ impl Anatomy {
 
     /// Image intensity (about 0 to 1) and label (0 outside the organ) at `q`.
     pub fn sample(&self, q: &Vector3<f64>) -> (f64, i32) {
-        let [x, y, z] = &self.wobble;
-        let q = q + Vector3::new(x.at(q), y.at(q), z.at(q));
-        let texture: f64 = self.texture.iter().map(|wave| wave.at(&q)).sum();
+        let q = q + Vector3::from(self.wobble.at(q));
+        let texture: f64 = self.texture.at(&q).iter().sum();
         let mut value = self.surround + 0.05 * texture;
         let mut label = 0;
         for (i, structure) in self.structures.iter().enumerate() {

@@ -1,12 +1,12 @@
 //! Seeded pairs of volumes with labels, deformed beyond affine, whose exact field is known, and
 //! frames with a known ellipse: for the demo, for tests, for packages' golden cases, and as endless training data.
 //!
-//! **What a seed gives must never change** (but for the last bits of the platform's `sin`, `exp`
-//! and `ln`): packages keep hashes of networks' answers to it. A different phantom is a new
+//! **What a seed gives must never change** (but for the last bits of the platform's `ln` and `cos`): packages keep hashes of networks' answers to it. A different phantom is a new
 //! function, not an edit of these.
 
 mod anatomy;
 mod frame;
+mod functions;
 mod motion;
 mod random;
 

@@ -1,13 +1,14 @@
 use nalgebra::{Matrix3, Rotation3, Vector3};
 use rayon::prelude::*;
 
-use super::Random;
+use super::{Random, functions};
 
 /// Smallest Jacobian determinant allowed at the probed places. Above the promised 0.3, because
 /// the map is probed at a third of its narrowest bump's width.
 const MIN_DETERMINANT: f64 = 0.4;
 /// Probed places per axis, over an area a quarter wider than the image.
 const PROBES: usize = 25;
+const BUMPS: usize = 10;
 
 /// A smooth invertible displacement as a formula: a small affine part and Gaussian bumps.
 ///
@@ -17,14 +18,15 @@ pub struct Motion {
     /// The affine part without the identity: its displacement is `linear · p + shift`.
     linear: Matrix3<f64>,
     shift: Vector3<f64>,
-    bumps: Vec<Bump>,
+    bumps: Bumps,
 }
 
-/// The displacement `vector · exp(−|q − centre|² / (2 width²))`, with q = place / half side.
-struct Bump {
-    centre: Vector3<f64>,
-    width: f64,
-    vector: Vector3<f64>,
+/// The displacements `vector · exp(−|q − centre|² / (2 width²))`, with q = place / half side.
+struct Bumps {
+    /// By axis, side by side for the vector units.
+    centre: [[f64; BUMPS]; 3],
+    width: [f64; BUMPS],
+    vector: [Vector3<f64>; BUMPS],
 }
 
 impl Motion {
@@ -42,16 +44,11 @@ impl Motion {
         let scale = Vector3::from_fn(|_, _| 1.0 + affine * random.range(-0.06, 0.06));
         let linear = rotation.matrix() * Matrix3::from_diagonal(&scale) - Matrix3::identity();
         let shift = half_side.map(|h| affine * h * random.range(-0.08, 0.08));
-        let bumps = (0..10).map(|_| Bump {
-            centre: Vector3::from_fn(|_, _| random.range(-0.75, 0.75)),
-            width: random.range(0.35, 0.6),
-            vector: Vector3::from_fn(|_, _| random.normal()),
-        });
-        let bumps = bumps.collect();
+        let bumps = Bumps::draw(random);
         let mut motion = Motion { half_side, linear, shift, bumps };
         let sizes = motion.probes().map(|p| motion.smooth(&p).norm());
         let largest = sizes.reduce(|| 0.0, f64::max);
-        motion.bumps.iter_mut().for_each(|b| b.vector *= deformation_mm / largest);
+        motion.bumps.vector.iter_mut().for_each(|v| *v *= deformation_mm / largest);
         motion.reduce_until_invertible();
         motion
     }
@@ -63,17 +60,20 @@ impl Motion {
 
     fn smooth(&self, p: &Vector3<f64>) -> Vector3<f64> {
         let q = p.component_div(&self.half_side);
-        self.bumps.iter().map(|b| b.vector * b.weight(&q)).sum()
+        self.bumps.vector.iter().zip(self.bumps.weights(&q)).map(|(v, weight)| v * weight).sum()
     }
 
     /// The derivative of the displacement at `p`.
     fn gradient(&self, p: &Vector3<f64>) -> Matrix3<f64> {
         let q = p.component_div(&self.half_side);
-        let bump = |b: &Bump| {
-            let slope = (b.centre - q).component_div(&self.half_side) / (b.width * b.width);
-            b.vector * slope.transpose() * b.weight(&q)
+        let weights = self.bumps.weights(&q);
+        let bump = |i: usize| {
+            let centre = Vector3::from(self.bumps.centre.map(|axis| axis[i]));
+            let slope = (centre - q).component_div(&self.half_side);
+            let slope = slope / (self.bumps.width[i] * self.bumps.width[i]);
+            self.bumps.vector[i] * slope.transpose() * weights[i]
         };
-        self.linear + self.bumps.iter().map(bump).sum::<Matrix3<f64>>()
+        self.linear + (0..BUMPS).map(bump).sum::<Matrix3<f64>>()
     }
 
     fn reduce_until_invertible(&mut self) {
@@ -88,7 +88,7 @@ impl Motion {
         }
         self.linear *= factor;
         self.shift *= factor;
-        self.bumps.iter_mut().for_each(|b| b.vector *= factor);
+        self.bumps.vector.iter_mut().for_each(|v| *v *= factor);
     }
 
     fn probes(&self) -> impl ParallelIterator<Item = Vector3<f64>> + use<> {
@@ -101,8 +101,25 @@ impl Motion {
     }
 }
 
-impl Bump {
-    fn weight(&self, q: &Vector3<f64>) -> f64 {
-        (-(q - self.centre).norm_squared() / (2.0 * self.width * self.width)).exp()
+impl Bumps {
+    fn draw(random: &mut Random) -> Self {
+        let (centre, width, vector) = ([[0.0; BUMPS]; 3], [0.0; BUMPS], [Vector3::zeros(); BUMPS]);
+        let mut bumps = Bumps { centre, width, vector };
+        for i in 0..BUMPS {
+            bumps.centre.iter_mut().for_each(|axis| axis[i] = random.range(-0.75, 0.75));
+            bumps.width[i] = random.range(0.35, 0.6);
+            bumps.vector[i] = Vector3::from_fn(|_, _| random.normal());
+        }
+        bumps
+    }
+
+    fn weights(&self, q: &Vector3<f64>) -> [f64; BUMPS] {
+        let [x, y, z] = &self.centre;
+        let mut weights = [0.0; BUMPS];
+        for (i, weight) in weights.iter_mut().enumerate() {
+            let [x, y, z] = [q.x - x[i], q.y - y[i], q.z - z[i]];
+            *weight = -(x * x + y * y + z * z) / (2.0 * self.width[i] * self.width[i]);
+        }
+        weights.map(functions::exp)
     }
 }
