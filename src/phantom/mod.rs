@@ -1,8 +1,10 @@
 //! Seeded pairs of volumes with labels, deformed beyond affine, whose exact field is known, and
-//! frames with a known ellipse: for the demo, for tests, for packages' golden cases, and as endless training data.
+//! frames with a known ellipse: for the demo, for tests, for packages' golden cases, and as endless
+//! training data.
 //!
-//! **What a seed gives must never change** (but for the last bits of the platform's `ln` and `cos`): packages keep hashes of networks' answers to it. A different phantom is a new
-//! function, not an edit of these.
+//! **What a seed gives must never change** (but for the last bits of the platform's `ln` and the
+//! like): packages keep hashes of networks' answers to it. A different phantom is a new function,
+//! not an edit of these.
 
 mod anatomy;
 mod frame;

@@ -1,13 +1,13 @@
 //! The students as ONNX graphs: weights inline, fixed shapes, one input.
 
-use prost::Message;
-use tch::Tensor;
 use intraop::onnx::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
     TensorShapeProto, TypeProto, ValueInfoProto, attribute_proto::AttributeType,
     tensor_proto::DataType, tensor_shape_proto::Dimension,
     tensor_shape_proto::dimension::Value::DimValue, type_proto,
 };
+use prost::Message;
+use tch::Tensor;
 
 use crate::nets::{AffineNet, FlowNet, Layer, SLOPE};
 use crate::unet::{Block, HEATMAP, Head, Kind, MASK, Unet};
