@@ -28,7 +28,6 @@ pub mod evaluate;
 pub mod bench;
 pub mod phantom;
 pub mod display;
-#[cfg(feature = "html")]
 pub mod html;
 pub mod cli;
 

@@ -5,11 +5,9 @@ pub mod registration;
 
 pub use registration::{CaseRow, read_cases};
 
-#[cfg(feature = "html")]
 use crate::engine::Session;
 
 /// What the figures of a page depend on.
-#[cfg(feature = "html")]
 fn facts(session: &Session) -> Vec<(String, String)> {
     let manifest = &session.package().manifest;
     [

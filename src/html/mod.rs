@@ -1,11 +1,13 @@
 //! A report as one self-contained HTML page: inline styles, inline SVG, no script, nothing loaded
 //! from elsewhere, no date. The same content gives the same bytes.
 
+mod marks;
+#[cfg(feature = "plots")]
 mod plot;
 
 use std::fmt::Write;
 
-pub use plot::{Marks, Plot};
+pub use marks::{Marks, Plot};
 
 /// What a report says, in the order it stands on the page. All texts are plain; they are escaped
 /// when the page is made.
@@ -99,6 +101,7 @@ impl Page {
             write_pairs(out, &self.figures)?;
             writeln!(out, "</dl>\n</section>")?;
         }
+        #[cfg(feature = "plots")]
         if !self.plots.is_empty() {
             writeln!(out, "<section class=\"plots\">")?;
             for plot in &self.plots {
@@ -185,6 +188,7 @@ fn write_pairs(out: &mut String, pairs: &[(String, String)]) -> std::fmt::Result
     Ok(())
 }
 
+#[cfg(feature = "plots")]
 fn write_plot(out: &mut String, plot: &Plot) -> std::fmt::Result {
     writeln!(out, "<figure>\n<h2>{}</h2>", escape(&plot.title))?;
     let legend = plot.legend();
@@ -215,5 +219,5 @@ fn escape(text: &str) -> String {
     out
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "plots"))]
 mod tests;

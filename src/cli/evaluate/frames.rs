@@ -3,7 +3,8 @@ use std::path::Path;
 use super::{Evaluate, Reports, bytes, each, number};
 use crate::engine::Session;
 use crate::evaluate::frames::{
-    FrameCase, Outcome, Rules, Scores, Summary, read_frame_cases, score, summarise, write_per_case,
+    FrameCase, Outcome, Rules, Scores, Summary, page, read_frame_cases, score, summarise,
+    write_per_case,
 };
 use crate::landmarks::Finder;
 use crate::probe::{Stage, timed};
@@ -47,8 +48,7 @@ impl Evaluate {
         let reports = Reports {
             summary: to_json(&summary),
             per_case: bytes(|w| write_per_case(w, manifest, &outcomes)),
-            #[cfg(feature = "html")]
-            html: crate::evaluate::frames::page(session, &summary, &outcomes),
+            html: page(session, &summary, &outcomes),
             words: in_words(&summary),
             failed: summary.failed.into_iter().map(|f| f.error).collect(),
             of: outcomes.len(),

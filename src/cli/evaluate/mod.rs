@@ -11,8 +11,7 @@ use crate::{Error, Result, io};
 
 use super::{Registration, Run, Watch, check_interrupt, one_line, say};
 
-/// Run a model on every case of a CSV and report: report.json, per_case.csv and, unless this
-/// program was built without, report.html
+/// Run a model on every case of a CSV and report: report.json, report.html, per_case.csv
 ///
 /// A case that fails is reported and the others go on; the exit code is then 1.
 #[derive(clap::Args)]
@@ -50,7 +49,6 @@ struct Reports {
     /// report.json.
     summary: String,
     per_case: Vec<u8>,
-    #[cfg(feature = "html")]
     html: String,
     /// The summary in a line for people.
     words: String,
@@ -74,7 +72,6 @@ impl Evaluate {
         };
         write("report.json", format!("{}\n", reports.summary).as_bytes())?;
         write("per_case.csv", &reports.per_case)?;
-        #[cfg(feature = "html")]
         write("report.html", reports.html.as_bytes())?;
         check_interrupt()?;
         output.spare_written(reports.inputs.iter().chain([&self.cases]).map(PathBuf::as_path))?;

@@ -2,7 +2,9 @@ use std::path::Path;
 
 use super::{Evaluate, Reports, bytes, each, number};
 use crate::engine::Session;
-use crate::evaluate::registration::{CaseRow, Outcome, read_cases, summarise, write_per_case};
+use crate::evaluate::registration::{
+    CaseRow, Outcome, page, read_cases, summarise, write_per_case,
+};
 use crate::io::{self, FieldConvention};
 use crate::probe::{Stage, timed};
 use crate::registration::{Options, Report, register_case, stages};
@@ -39,8 +41,7 @@ impl Evaluate {
         let reports = Reports {
             summary: to_json(&summary),
             per_case: bytes(|w| write_per_case(w, &outcomes)),
-            #[cfg(feature = "html")]
-            html: crate::evaluate::registration::page(session, &summary, &outcomes),
+            html: page(session, &summary, &outcomes),
             words,
             failed: summary.failed.into_iter().map(|f| f.error).collect(),
             of: outcomes.len(),

@@ -3,7 +3,6 @@
 mod cases;
 mod columns;
 mod expected;
-#[cfg(feature = "html")]
 mod page;
 mod per_case;
 mod score;
@@ -11,7 +10,6 @@ mod summary;
 
 pub use cases::{FrameCase, Outline, Truth, read_frame_cases};
 pub use expected::{Expected, Region, Rules};
-#[cfg(feature = "html")]
 pub use page::page;
 pub use per_case::write_per_case;
 pub use score::{LandmarkScore, MeasurementScore, RegionScore, Scores, ViewScore, score};

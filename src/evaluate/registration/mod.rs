@@ -1,7 +1,6 @@
 //! Many pairs of volumes from a CSV: the cases, what came out of each, and the sum.
 
 mod cases;
-#[cfg(feature = "html")]
 mod page;
 
 use std::collections::BTreeMap;
@@ -9,7 +8,6 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 pub use cases::{CaseRow, read_cases};
-#[cfg(feature = "html")]
 pub use page::page;
 
 use crate::engine::Session;
