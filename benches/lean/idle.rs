@@ -14,7 +14,7 @@ fn status(line: &str) -> usize {
     value.split_whitespace().nth(1).and_then(|kib| kib.parse::<usize>().ok()).expect("KiB") * 1024
 }
 
-fn main() -> intraop::Result<()> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [model, threads] = &arguments[..] else { panic!("idle MODEL THREADS") };
     let threads = threads.parse().expect("a number of threads");
