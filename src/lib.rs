@@ -17,6 +17,7 @@ pub mod registration;
 pub mod segmentation;
 pub mod landmarks;
 pub mod quantise;
+pub mod import;
 pub mod metrics;
 pub mod evaluate;
 pub mod bench;

@@ -7,6 +7,7 @@ mod kernels;
 mod network;
 mod package;
 mod plan;
+pub(crate) mod reference;
 mod simd;
 mod threads;
 
@@ -20,6 +21,7 @@ use kernels::Arenas;
 
 pub use network::{Network, TensorInfo};
 pub use plan::StepInfo;
+pub(crate) use threads::pool;
 pub(crate) use simd::vectorised;
 pub use simd::{Level, Simd};
 

@@ -38,7 +38,7 @@ impl ModelDataResolver for NoExternalData {
     }
 }
 
-fn framework() -> tract_onnx::Onnx {
+pub(super) fn framework() -> tract_onnx::Onnx {
     let mut onnx = tract_onnx::onnx();
     onnx.provider = Arc::new(NoExternalData);
     onnx
@@ -217,7 +217,7 @@ impl Network {
 }
 
 /// tract panics at some models that break ONNX's rules.
-fn caught<T>(work: impl FnOnce() -> TractResult<T>) -> TractResult<T> {
+pub(super) fn caught<T>(work: impl FnOnce() -> TractResult<T>) -> TractResult<T> {
     let panicked = "it breaks a rule of ONNX, for which tract has a panic and no message";
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(TractError::msg(panicked)))
 }
@@ -253,6 +253,6 @@ fn tensor_info(name: &str, fact: &TypedFact) -> TractResult<TensorInfo> {
     Ok(TensorInfo { name: name.to_string(), shape: shape.to_vec() })
 }
 
-fn failed(name: &str, e: TractError) -> Error {
+pub(super) fn failed(name: &str, e: TractError) -> Error {
     Error::Engine { graph: name.to_string(), problem: format!("{e:#}").replace('\n', " ") }
 }

@@ -1,3 +1,5 @@
+mod import;
+
 use std::collections::BTreeMap;
 
 use clap::Subcommand;
@@ -9,7 +11,7 @@ use crate::package::{self, Manifest, Package};
 
 use super::{say, to_json};
 
-/// List, show and verify model packages
+/// List, show, verify and import model packages
 #[derive(clap::Args)]
 pub(super) struct Models {
     #[command(subcommand)]
@@ -36,6 +38,7 @@ enum Command {
     },
     /// Check hashes, compile the graphs and run the golden case
     Verify { model: String },
+    Import(Box<import::Import>),
 }
 
 #[derive(Serialize)]
@@ -53,6 +56,7 @@ impl Models {
             Command::List { json } => list(*json),
             Command::Show { model, plan, json } => show(model, *plan, *json),
             Command::Verify { model } => verify(model),
+            Command::Import(import) => import.run(),
         }
     }
 }

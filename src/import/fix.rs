@@ -1,0 +1,136 @@
+//! The foreign model with the shape of every input fixed, and what its outputs then are.
+
+use tract_onnx::pb::ModelProto;
+use tract_onnx::pb::tensor_proto::DataType;
+
+use super::answers::{Answers, Kind, Question, check_names, of};
+use super::fold::{info, prune, restate};
+use super::read::{Foreign, Side, Slot};
+use crate::engine::{TensorInfo, reference};
+use crate::{Error, Result};
+
+/// A model that could run.
+pub(super) struct Fixed {
+    /// As the file has it, but for the inputs' shapes and outputs that were left out.
+    pub model: ModelProto,
+    pub inputs: Vec<TensorInfo>,
+    pub outputs: Vec<Output>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Output {
+    pub name: String,
+    /// As ONNX numbers types.
+    pub data_type: i32,
+    pub shape: Vec<usize>,
+    /// The operator that computes it.
+    pub last: String,
+}
+
+impl Foreign {
+    /// Why no engine here runs this file, naming the node: an operator that nobody has, one of
+    /// another domain, an old version of operators.
+    pub fn obstacle(&self) -> Option<String> {
+        let graph = self.graph();
+        if self.opset() < 7 {
+            let found = self.opset();
+            return Some(format!(
+                "expected ONNX's operators of version 7 or newer, found {found}; convert it by \
+                 onnx.version_converter"
+            ));
+        }
+        let node = graph.node.iter().find(|node| reference::is_unknown(node))?;
+        let domain = if node.domain.is_empty() { "ONNX" } else { &node.domain };
+        let advice = match super::read::is_onnx(&node.domain) {
+            true => "cut the model before it, or export without it",
+            false => "inline functions by onnx.inliner, or export with ONNX's operators only",
+        };
+        Some(format!("node {}: no engine here has {} of {domain}; {advice}", node.name, node.op_type))
+    }
+
+    /// The questions are those about shapes.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for answers that do not fit the model, [`Error::Unusable`] for inputs that
+    /// are no f32 tensors, [`Error::Engine`] where the shapes contradict each other.
+    pub(super) fn fix(&self, answers: &Answers) -> Result<Result<Fixed, Vec<Question>>> {
+        let name = self.path.display().to_string();
+        if let Some(problem) = self.obstacle() {
+            return Err(Error::Engine { graph: name, problem });
+        }
+        let slots = self.inputs();
+        let names: Vec<&str> = slots.iter().map(|s| s.name.as_str()).collect();
+        check_names("--input-shape", &answers.input_shape, &names)?;
+        let outputs = self.outputs();
+        let names: Vec<&str> = outputs.iter().map(|s| s.name.as_str()).collect();
+        check_names("--head", &answers.head, &names)?;
+        let (mut inputs, mut questions) = (Vec::new(), Vec::new());
+        for slot in &slots {
+            if slot.dtype != "float32" {
+                let problem = format!("input {} is {}, not float32", slot.name, slot.dtype);
+                return Err(Error::unusable(name, problem, "export it with images as input only"));
+            }
+            let given = of(&answers.input_shape, &slot.name).map(|shape| shape.0.clone());
+            match given.or_else(|| stated(slot)) {
+                Some(shape) => inputs.push(TensorInfo { name: slot.name.clone(), shape }),
+                None => questions.push(Question {
+                    flag: "--input-shape",
+                    about: format!("input {} is {}", slot.name, sides(&slot.shape)),
+                    choices: format!("{}=1,1,192,256", slot.name),
+                }),
+            }
+        }
+        if !questions.is_empty() {
+            return Ok(Err(questions));
+        }
+        let mut model = self.model.clone();
+        let graph = model.graph.get_or_insert_default();
+        let float = DataType::Float as i32;
+        graph.input = inputs.iter().map(|i| info(&i.name, float, &i.shape)).collect();
+        graph.output.retain(|o| of(&answers.head, &o.name) != Some(&Kind(None)));
+        // Their shapes are of other inputs, or names of lengths that are known now.
+        graph.value_info.clear();
+        graph.output.iter_mut().for_each(|o| o.r#type = None);
+        prune(graph);
+        let tensors = reference::known(&name, &model)?;
+        let graph = model.graph.get_or_insert_default();
+        restate(graph, &tensors);
+        let outputs = graph.output.iter().map(|output| {
+            let known = tensors.get(&output.name).ok_or_else(|| {
+                let problem = format!("the shape of output {} depends on values", output.name);
+                let advice = format!("leave it out by --head {}=none", output.name);
+                Error::unusable(&name, problem, advice)
+            })?;
+            let last = graph.node.iter().find(|n| n.output.contains(&output.name));
+            Ok(Output {
+                name: output.name.clone(),
+                data_type: known.data_type,
+                shape: known.shape.clone(),
+                last: last.map(|n| n.op_type.clone()).unwrap_or_default(),
+            })
+        });
+        let outputs = outputs.collect::<Result<_>>()?;
+        Ok(Ok(Fixed { model, inputs, outputs }))
+    }
+}
+
+/// The shape that the file states; an open batch is one.
+fn stated(slot: &Slot) -> Option<Vec<usize>> {
+    if slot.shape.is_empty() {
+        return None;
+    }
+    let side = |(axis, side): (usize, &Side)| match side {
+        Side::Fixed(n) => usize::try_from(*n).ok().filter(|n| *n > 0),
+        Side::Open(_) => (axis == 0).then_some(1),
+    };
+    slot.shape.iter().enumerate().map(side).collect()
+}
+
+/// A shape as people read it.
+pub(super) fn sides(shape: &[Side]) -> String {
+    let side = |side: &Side| match side {
+        Side::Fixed(n) => n.to_string(),
+        Side::Open(name) => name.clone(),
+    };
+    format!("[{}]", shape.iter().map(side).collect::<Vec<_>>().join(", "))
+}
