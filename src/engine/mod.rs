@@ -21,9 +21,9 @@ use kernels::Arenas;
 
 pub use network::{Network, TensorInfo};
 pub use plan::StepInfo;
-pub(crate) use threads::pool;
 pub(crate) use simd::vectorised;
 pub use simd::{Level, Simd};
+pub(crate) use threads::pool;
 
 /// What a session may use of the machine.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use tract_linalg::multithread::{Executor, multithread_tract_scope};
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{ModelProto, NodeProto, TensorProto};
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
 use tract_onnx::tract_hir::internal::{Tensor as Tract, *};
 
 use super::network::{caught, failed, framework};
@@ -26,10 +26,11 @@ pub struct Known {
     pub value: Option<TensorProto>,
 }
 
-/// Has nobody here this operator?
-pub fn is_unknown(node: &NodeProto) -> bool {
-    let own = matches!(node.domain.as_str(), "" | "ai.onnx");
-    !own || !framework().op_register.0.contains_key(&node.op_type)
+/// The first node with an operator that nobody here has.
+pub fn unknown(graph: &GraphProto) -> Option<&NodeProto> {
+    let operators = framework().op_register;
+    let own = |node: &NodeProto| matches!(node.domain.as_str(), "" | "ai.onnx");
+    graph.node.iter().find(|node| !own(node) || !operators.0.contains_key(&node.op_type))
 }
 
 /// All tensors of a model whose shape follows from its inputs' shapes, by name.
@@ -106,7 +107,8 @@ pub fn outputs(
         guard::guard(&mut inference);
         let typed = inference.into_typed()?.into_optimized()?;
         guard::check_sizes(&typed)?;
-        let tensors = inputs.iter().map(|(shape, v)| Ok(Tract::from_shape(shape, v)?.into_tvalue()));
+        let tensors =
+            inputs.iter().map(|(shape, v)| Ok(Tract::from_shape(shape, v)?.into_tvalue()));
         let tensors = tensors.collect::<TractResult<_>>()?;
         let plan = typed.into_runnable()?;
         let results = multithread_tract_scope(Executor::SingleThread, || plan.run(tensors))?;

@@ -48,7 +48,8 @@ fn front(graph: &mut GraphProto, inputs: &[TensorInfo], spec: &Spec) {
     let shape = [&[1, package.num_channels], package.spatial_shape.as_slice()].concat();
     let mut nodes = Vec::new();
     for ((front, input), name) in spec.fronts.iter().zip(inputs).zip(own) {
-        let [weight, bias] = ["weight", "bias"].map(|what| unused(graph, &format!("{name}.{what}")));
+        let [weight, bias] =
+            ["weight", "bias"].map(|what| unused(graph, &format!("{name}.{what}")));
         let places = vec![1; input.shape.len() - 2];
         let dims = [&[front.takes.len(), package.num_channels], places.as_slice()].concat();
         let (weights, biases) = weights(front, package.num_channels);
@@ -85,7 +86,7 @@ fn back(graph: &mut GraphProto, spec: &HeadSpec, last: &mut Vec<NodeProto>) {
             from = maker.and_then(|n| n.input.first()).cloned().unwrap_or(from);
             continue;
         }
-        let to = unused(graph, &format!("{name}.{number}"));
+        let to = unused(graph, &format!("{name}.imported{number}"));
         append(graph, spec, step, &from, &to, last);
         from = to;
     }

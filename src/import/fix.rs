@@ -5,7 +5,7 @@ use tract_onnx::pb::tensor_proto::DataType;
 
 use super::answers::{Answers, Kind, Question, check_names, of};
 use super::fold::{info, prune, restate};
-use super::read::{Foreign, Side, Slot};
+use super::read::{Foreign, Side, Slot, unfit};
 use crate::engine::{TensorInfo, reference};
 use crate::{Error, Result};
 
@@ -39,24 +39,27 @@ impl Foreign {
                  onnx.version_converter"
             ));
         }
-        let node = graph.node.iter().find(|node| reference::is_unknown(node))?;
+        let node = reference::unknown(graph)?;
         let domain = if node.domain.is_empty() { "ONNX" } else { &node.domain };
         let advice = match super::read::is_onnx(&node.domain) {
             true => "cut the model before it, or export without it",
             false => "inline functions by onnx.inliner, or export with ONNX's operators only",
         };
-        Some(format!("node {}: no engine here has {} of {domain}; {advice}", node.name, node.op_type))
+        Some(format!(
+            "node {}: no engine here has {} of {domain}; {advice}",
+            node.name, node.op_type
+        ))
     }
 
     /// The questions are those about shapes.
     ///
     /// # Errors
     /// [`Error::Option`] for answers that do not fit the model, [`Error::Unusable`] for inputs that
-    /// are no f32 tensors, [`Error::Engine`] where the shapes contradict each other.
+    /// are no f32 tensors, where shapes contradict each other, and for what no engine here runs.
     pub(super) fn fix(&self, answers: &Answers) -> Result<Result<Fixed, Vec<Question>>> {
         let name = self.path.display().to_string();
         if let Some(problem) = self.obstacle() {
-            return Err(Error::Engine { graph: name, problem });
+            return Err(Error::unusable(name, problem, "or use another network"));
         }
         let slots = self.inputs();
         let names: Vec<&str> = slots.iter().map(|s| s.name.as_str()).collect();
@@ -92,7 +95,7 @@ impl Foreign {
         graph.value_info.clear();
         graph.output.iter_mut().for_each(|o| o.r#type = None);
         prune(graph);
-        let tensors = reference::known(&name, &model)?;
+        let tensors = reference::known(&name, &model).map_err(unfit)?;
         let graph = model.graph.get_or_insert_default();
         restate(graph, &tensors);
         let outputs = graph.output.iter().map(|output| {

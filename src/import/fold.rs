@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, ValueInfoProto};
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 
 use crate::Result;
 use crate::engine::reference::{self, Known};
@@ -40,7 +40,7 @@ pub(super) fn fold(name: &str, model: &ModelProto) -> Result<ModelProto> {
     idle(graph, &tensors);
     for node in &mut graph.node {
         // The sum of two is an addition, which our engine knows.
-        if node.op_type == "Sum" && node.input.len() == 2 && onnx_shapes_equal(node, &tensors) {
+        if node.op_type == "Sum" && node.input.len() == 2 && same_shapes(node, &tensors) {
             node.op_type = "Add".into();
         }
     }
@@ -48,25 +48,40 @@ pub(super) fn fold(name: &str, model: &ModelProto) -> Result<ModelProto> {
     Ok(model)
 }
 
-fn onnx_shapes_equal(node: &NodeProto, tensors: &Tensors) -> bool {
+fn same_shapes(node: &NodeProto, tensors: &Tensors) -> bool {
     let shape = |i: usize| node.input.get(i).and_then(|name| tensors.get(name)).map(|t| &t.shape);
     shape(0).is_some() && shape(0) == shape(1)
 }
 
+/// More values than this are not written out.
+const LARGEST_FILL: usize = 1 << 24;
+
+/// The tensor that a ConstantOfShape makes: tract computes none of more than a few values before it
+/// runs.
+fn filled(node: &NodeProto, tensors: &Tensors) -> Option<TensorProto> {
+    let shape = &tensors.get(node.output.first()?)?.shape;
+    let count = shape.iter().try_fold(1usize, |n, side| n.checked_mul(*side))?;
+    let value = node.attribute.iter().find(|a| a.name == "value").and_then(|a| a.t.as_ref());
+    let value = value.map_or(vec![0.0], onnx::floats);
+    let is_f32 = tensors[&node.output[0]].data_type == DataType::Float as i32;
+    let fills = node.op_type == "ConstantOfShape" && count <= LARGEST_FILL && value.len() == 1;
+    (fills && is_f32).then(|| onnx::f32_tensor("", shape, &vec![value[0]; count]))
+}
+
 /// Nodes whose every output is known become weights.
 fn constants(graph: &mut GraphProto, tensors: &Tensors) {
-    let value = |name: &String| tensors.get(name).and_then(|t| t.value.as_ref());
-    let known = |n: &NodeProto| n.output.iter().all(|o| o.is_empty() || value(o).is_some());
-    let (folded, rest): (Vec<NodeProto>, _) =
-        std::mem::take(&mut graph.node).into_iter().partition(known);
-    graph.node = rest;
-    let outputs = folded.iter().flat_map(|n| &n.output);
-    let made = outputs.filter_map(|name| {
-        let mut tensor = value(name)?.clone();
-        tensor.name = name.clone();
-        Some(tensor)
-    });
-    graph.initializer.extend(made);
+    for node in std::mem::take(&mut graph.node) {
+        let value = |name: &String| match tensors.get(name).and_then(|t| t.value.clone()) {
+            None => filled(&node, tensors),
+            known => known,
+        };
+        let outputs = node.output.iter().filter(|name| !name.is_empty());
+        let named = |name: &String| Some(TensorProto { name: name.clone(), ..value(name)? });
+        match outputs.map(named).collect::<Option<Vec<_>>>() {
+            Some(made) => graph.initializer.extend(made),
+            None => graph.node.push(node),
+        }
+    }
 }
 
 /// Takes out nodes that hand on what they are given: casts to the type that is there, paddings by
@@ -118,9 +133,11 @@ pub(super) fn restate(graph: &mut GraphProto, tensors: &Tensors) {
 pub(super) fn info(name: &str, data_type: i32, shape: &[usize]) -> ValueInfoProto {
     use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension::Value};
     use tract_onnx::pb::{TensorShapeProto, TypeProto, type_proto};
-    let side = |n: &usize| Dimension { value: Some(Value::DimValue(*n as i64)), ..Default::default() };
+    let side =
+        |n: &usize| Dimension { value: Some(Value::DimValue(*n as i64)), ..Default::default() };
     let shape = Some(TensorShapeProto { dim: shape.iter().map(side).collect() });
     let tensor = type_proto::Tensor { elem_type: data_type, shape };
-    let kind = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
+    let kind =
+        TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
     ValueInfoProto { name: name.into(), r#type: Some(kind), ..Default::default() }
 }

@@ -35,7 +35,10 @@ pub(super) enum Convert {
     /// `[1, n]`.
     Flatten(usize),
     /// `[1, n]` → `[1, n]`: a matrix, `[from][to]`, and a shift.
-    Linear { matrix: Vec<f32>, shift: Vec<f32> },
+    Linear {
+        matrix: Vec<f32>,
+        shift: Vec<f32>,
+    },
 }
 
 /// What an output may be, by its shape and last operator; empty if it is nothing that is read here.
@@ -152,7 +155,7 @@ pub(super) fn head(
 fn names(output: &Output, count: usize, answers: &Answers, open: &mut Open) -> Result<Vec<String>> {
     let Some(names) = of(&answers.names, &output.name) else {
         let about = format!("the names of the {count} things that {} finds", output.name);
-        open.ask("--names", about, format!("{}=a,b,… or {}=@FILE", output.name, output.name));
+        open.ask("--names", about, format!("{}=a,b,…|@FILE", output.name));
         return Ok(vec![String::new(); count]);
     };
     match names.0.len() == count {
@@ -185,7 +188,7 @@ fn displacement(
     open: &mut Open,
     convert: &mut Vec<Convert>,
 ) -> Result<Vec<String>> {
-    let axes = axes(answers, &["x", "y", "z"], "x,y,z or z,y,x", open)?;
+    let axes = axes(answers, &["x", "y", "z"], "x,y,z|z,y,x", open)?;
     let unit = unit(HeadKind::Displacement, answers, open)?;
     let spacing = grid.filter(|g| g.fit == Fit::Resample).map(|g| g.spacing_mm);
     if unit == Unit::Mm && spacing.is_none() && answers.fit.is_some() {
@@ -242,7 +245,7 @@ fn coordinates(
     if output.shape.len() != 2 {
         convert.push(Convert::Flatten(count));
     }
-    let axes = axes(answers, &["x", "y"], "x,y or y,x", open)?;
+    let axes = axes(answers, &["x", "y"], "x,y|y,x", open)?;
     let unit = unit(HeadKind::Coordinates, answers, open)?;
     if axes == ["x", "y"] && unit == Unit::Pixels {
         return Ok(());

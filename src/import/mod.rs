@@ -18,16 +18,17 @@ use std::collections::BTreeMap;
 use prost::Message;
 
 pub use answers::{Answers, Question};
+use read::unfit;
 pub use read::{Foreign, Side, Slot};
 pub use report::{Planned, Report, inspect};
 
+use crate::Result;
 use crate::engine::reference::{self, REFERENCE};
 use crate::engine::{Session, SessionOptions};
 use crate::package::{
     Golden, GoldenCase, GoldenOutput, Graph, MANIFEST, Manifest, Package, Precision, SCHEMA,
     golden_input, sha256,
 };
-use crate::Result;
 use spec::{Open, Spec};
 
 /// The new package.
@@ -69,10 +70,9 @@ pub fn questions(foreign: &Foreign, answers: &Answers) -> Result<Vec<Question>> 
 /// Makes a package called `name` of a model.
 ///
 /// # Errors
-/// [`crate::Error::Unusable`] naming what must be answered, and for models that no task here takes;
-/// [`crate::Error::Option`] for answers that do not fit; [`crate::Error::Engine`] for what does
-/// not run; [`crate::Error::Check`] where our engine differs from tract alone;
-/// [`crate::Error::Package`].
+/// [`crate::Error::Unusable`] naming what must be answered, and for models that no task here takes
+/// or no engine runs; [`crate::Error::Option`] for answers that do not fit;
+/// [`crate::Error::Check`] where our engine differs from tract alone; [`crate::Error::Package`].
 pub fn import(
     foreign: &Foreign,
     answers: &Answers,
@@ -87,13 +87,14 @@ pub fn import(
     let fixed = foreign.fix(answers)?.map_err(|open| report::unanswered(&file, &open))?;
     let (spec, _) = spec::resolve(&file, &fixed, answers)?;
     let plain = adapt::adapt(&fixed.model, &fixed.inputs, &spec);
-    let onnx = fold::fold(&file, &plain)?.encode_to_vec();
+    let onnx = fold::fold(&file, &plain).map_err(unfit)?.encode_to_vec();
     let mut manifest = manifest(foreign, answers, &spec, name);
     manifest.graphs[0].sha256 = sha256(&onnx);
     let input = golden_input(&manifest, SEED)?;
     let stated = &spec.input;
     let shape = [&[1, stated.num_channels], stated.spatial_shape.as_slice()].concat();
-    let outputs = reference::outputs(&file, &plain, &[(&shape, &input)])?;
+    let outputs = reference::outputs(&file, &plain, &[(&shape, &input)]);
+    let outputs = outputs.map_err(unfit)?;
     let mut guesses = spec.guesses;
     for (info, values) in &outputs {
         if values.iter().all(|v| *v == values[0]) && values.len() > 1 {
@@ -111,7 +112,7 @@ pub fn import(
     let mut files: BTreeMap<String, Vec<u8>> =
         files.into_iter().map(|(name, bytes)| (name.to_string(), bytes)).collect();
     let package = Package::from_files(name.as_ref(), &files[MANIFEST], files.clone())?;
-    let session = Session::new(package, run.clone())?;
+    let session = Session::new(package, run.clone()).map_err(unfit)?;
     let golden_difference = session.verify()?;
     let card = card::write(foreign, answers, &session, &guesses, golden_difference);
     files.insert("README.md".into(), card.into_bytes());
@@ -154,10 +155,7 @@ fn manifest(foreign: &Foreign, answers: &Answers, spec: &Spec, name: &str) -> Ma
 
 /// The golden case of what tract computed. In f32 two engines differ by rounding; int8 is rounded
 /// at every layer, and tract computes it in f32.
-fn case(
-    manifest: &Manifest,
-    outputs: &[(crate::engine::TensorInfo, Vec<f32>)],
-) -> GoldenCase {
+fn case(manifest: &Manifest, outputs: &[(crate::engine::TensorInfo, Vec<f32>)]) -> GoldenCase {
     let heads = outputs.iter().map(|(info, v)| (info.name.clone(), GoldenOutput::sample(v, KEPT)));
     GoldenCase {
         phantom_seed: SEED,

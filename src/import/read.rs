@@ -47,11 +47,12 @@ impl Foreign {
     /// Reads a model and the files that hold its weights, which must lie beside it.
     ///
     /// # Errors
-    /// [`Error::Unreadable`], [`Error::Malformed`] naming the tensor, and [`Error::Engine`] for
+    /// [`Error::Unreadable`], [`Error::Malformed`] naming the tensor, and [`Error::Unusable`] for
     /// what is no ONNX.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = read_file(path)?;
-        let mut model = Network::parse(&path.display().to_string(), &bytes)?;
+        let name = path.display().to_string();
+        let mut model = Network::parse(&name, &bytes).map_err(unfit)?;
         if model.graph.as_ref().is_none_or(|g| g.node.is_empty() || g.output.is_empty()) {
             let expected = "an ONNX model with nodes and outputs";
             let advice = "export the model again";
@@ -92,6 +93,16 @@ impl Foreign {
 
     pub fn outputs(&self) -> Vec<Slot> {
         self.graph().output.iter().map(Slot::of).collect()
+    }
+}
+
+/// What an engine says of a model, where no package is there yet to be verified.
+pub(super) fn unfit(error: Error) -> Error {
+    match error {
+        Error::Engine { graph, problem } => {
+            Error::unusable(graph, problem, "docs/import.md says what is refused, and what to do")
+        }
+        other => other,
     }
 }
 
@@ -159,8 +170,9 @@ fn take_in(path: &Path, model: &mut ModelProto) -> Result<BTreeMap<String, u64>>
         };
         let location = entry("location").unwrap_or_default();
         if !files.contains_key(&location) {
-            let file = beside(path, &location)
-                .ok_or_else(|| wrong("the name of a file in the model's folder", location.clone()))?;
+            let file = beside(path, &location).ok_or_else(|| {
+                wrong("the name of a file in the model's folder", location.clone())
+            })?;
             files.insert(location.clone(), read_file(&file)?);
             if files.values().map(|f| f.len() as u64).sum::<u64>() > LARGEST_FILE {
                 return Err(wrong("at most 1 GiB in all", "more".into()));
@@ -268,7 +280,8 @@ fn floats(tensor: &TensorProto, kind: i32) -> Option<Vec<f32>> {
         let half = kind == DataType::Float16 as i32;
         bits.into_iter().map(|b| if half { half_float(b) } else { wide(b) }).collect()
     };
-    let count = tensor.dims.iter().try_fold(1usize, |n, d| n.checked_mul(usize::try_from(*d).ok()?));
+    let count =
+        tensor.dims.iter().try_fold(1usize, |n, d| n.checked_mul(usize::try_from(*d).ok()?));
     (count == Some(values.len())).then_some(values)
 }
 

@@ -10,7 +10,7 @@ use tract_onnx::pb::tensor_proto::DataType;
 
 use super::answers::{Answers, Question};
 use super::fold::fold;
-use super::read::{Foreign, Slot};
+use super::read::{Foreign, Slot, unfit};
 use super::spec;
 use crate::engine::{Network, SessionOptions, pool};
 use crate::{Error, Result};
@@ -77,7 +77,7 @@ pub fn inspect(foreign: &Foreign, answers: &Answers, run: &SessionOptions) -> Re
         plan: None,
     };
     if let Err(e) = fill(&mut report, foreign, answers, run) {
-        report.problem = Some(e.to_string());
+        report.problem = Some(unfit(e).to_string());
     }
     report
 }
@@ -118,7 +118,7 @@ fn weights(model: &ModelProto) -> BTreeMap<String, usize> {
     counts
 }
 
-/// Runs are repeated for this long, but at least thrice.
+/// Runs are repeated for this long, after the first at least twice.
 const SECONDS: f64 = 0.5;
 
 fn planned(name: &str, model: &ModelProto, run: &SessionOptions) -> Result<Planned> {
@@ -132,7 +132,7 @@ fn planned(name: &str, model: &ModelProto, run: &SessionOptions) -> Result<Plann
         let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
         let (mut outputs, mut times) = (Vec::new(), Vec::new());
         let first = Instant::now();
-        while times.len() < 4 || first.elapsed().as_secs_f64() < SECONDS {
+        while times.len() < 3 || first.elapsed().as_secs_f64() < SECONDS {
             let start = Instant::now();
             network.run(&inputs, &mut outputs)?;
             times.push(start.elapsed().as_secs_f64() * 1e3);
@@ -171,8 +171,8 @@ fn noise(shape: &[usize]) -> Vec<f32> {
 
 /// Why a model is no package yet.
 pub(super) fn unanswered(name: &str, questions: &[Question]) -> Error {
-    let one = |q: &Question| format!("{} ({}: {})", q.flag, q.about, q.choices);
+    let one = |q: &Question| format!("{} {}", q.flag, q.choices);
     let list: Vec<String> = questions.iter().map(one).collect();
-    let problem = format!("the file does not say {}", list.join(", "));
-    Error::unusable(name, problem, "give these flags, or run it in a terminal to be asked")
+    let problem = format!("the file does not say what these flags would: {}", list.join("; "));
+    Error::unusable(name, problem, "give them, or run it in a terminal to be asked")
 }

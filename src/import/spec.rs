@@ -72,12 +72,13 @@ impl Open {
 /// The values of an option, for people.
 pub(super) fn choices<T: ValueEnum>() -> String {
     let names = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
-    names.map(|v| v.get_name().to_string()).collect::<Vec<_>>().join(" or ")
+    names.map(|v| v.get_name().to_string()).collect::<Vec<_>>().join("|")
 }
 
 /// The questions that can be asked without knowing the inputs' shapes.
 pub(super) fn general(answers: &Answers, open: &mut Open) -> (String, String) {
-    let license = open.need(&answers.license, "--license", "the terms of the weights", "SPDX");
+    let license =
+        open.need(&answers.license, "--license", "the terms of the weights", "an SPDX expression");
     let about = "what the model may be used for";
     (license, open.need(&answers.intended_use, "--intended-use", about, "a sentence"))
 }
@@ -103,7 +104,11 @@ fn place(name: &str, inputs: &[TensorInfo]) -> Result<Place> {
         "export the part that takes such images"
     };
     let expected = "volumes [1, 2, z, y, x], two of [1, 1, z, y, x], or a frame [1, 1 or 3, y, x]";
-    Err(Error::unusable(name, format!("expected {expected} as input, found {}", found.join(", ")), advice))
+    Err(Error::unusable(
+        name,
+        format!("expected {expected} as input, found {}", found.join(", ")),
+        advice,
+    ))
 }
 
 /// What the package will be. Where questions are open it holds stand-ins for their answers.
@@ -172,7 +177,7 @@ fn kinds(
             }
             _ => {
                 let words: Vec<&str> = candidates.iter().map(|kind| word(*kind)).collect();
-                let choices = format!("{name}={} or {name}=none", words.join("|"));
+                let choices = format!("{name}={}|none", words.join("|"));
                 open.ask("--head", format!("what output {name} {shape:?} is"), choices);
                 None
             }
@@ -213,7 +218,7 @@ fn input(
     open: &mut Open,
     guesses: &mut Vec<String>,
 ) -> Result<(Input, Vec<Front>)> {
-    let modality = open.need(&answers.modality, "--modality", "the images' kind", "US, MR, CT, …");
+    let modality = open.need(&answers.modality, "--modality", "the images' kind", "US|MR|CT|…");
     let channels: Vec<usize> = inputs.iter().map(|i| i.shape[1]).collect();
     let mut takes: Vec<Vec<usize>> = match (place.pair, &channels[..]) {
         (true, [2]) => vec![vec![0, 1]],
@@ -304,7 +309,7 @@ fn order(inputs: &[TensorInfo], guesses: &mut Vec<String>) -> Option<Order> {
 
 fn grid(answers: &Answers, open: &mut Open) -> Result<GridSpec> {
     let about = "how volumes are brought to the input's size";
-    let choices_of_fit = "resample (to --spacing), pad or stretch";
+    let choices_of_fit = "resample|pad|stretch";
     let fit = match answers.fit {
         Some(fit) => fit,
         None => {
@@ -326,7 +331,7 @@ fn grid(answers: &Answers, open: &mut Open) -> Result<GridSpec> {
     };
     if answers.orientation.is_none() {
         let about = "where the voxels' x, y and z grow to";
-        open.ask("--orientation", about, "three letters: RAS, LPS, …");
+        open.ask("--orientation", about, "RAS|LPS|…");
     }
     if answers.initial.is_none() {
         let about = "the alignment that the network expects";
@@ -343,7 +348,7 @@ fn grid(answers: &Answers, open: &mut Open) -> Result<GridSpec> {
 
 fn preprocess(place: &Place, answers: &Answers, open: &mut Open) -> Vec<Step> {
     let about = "how samples are brought to a range";
-    let methods = "min_max or z_score or percentile:1,99 or window:0,255 or none";
+    let methods = "min_max|z_score|percentile:1,99|window:0,255|none";
     let normalise = open.need(&answers.normalise, "--normalise", about, methods);
     let normalise = normalise.0.map(Step::Normalise);
     let [height, width] = place.size[..] else { return normalise.into_iter().collect() };
@@ -352,7 +357,7 @@ fn preprocess(place: &Place, answers: &Answers, open: &mut Open) -> Vec<Step> {
         Some(Fitting::Stretch) => false,
         // Refused below, as any other word would be.
         Some(Fitting::Resample) | None => {
-            open.ask("--fit", "how frames are brought to the input's size", "stretch or pad");
+            open.ask("--fit", "how frames are brought to the input's size", "stretch|pad");
             false
         }
     };
@@ -377,8 +382,8 @@ pub(super) fn values(
         _ => None,
     };
     of(&answers.values, &output.name).copied().or(sure).unwrap_or_else(|| {
-        let about = format!("what the values of {} are", output.name);
-        open.ask("--values", about, "probabilities (0 to 1) or logits");
+        let about = format!("what the values of {} are (0 to 1, or logits)", output.name);
+        open.ask("--values", about, "probabilities|logits");
         Values::Logits
     })
 }
@@ -396,7 +401,7 @@ pub(super) fn unit(kind: HeadKind, answers: &Answers, open: &mut Open) -> Result
         ),
     };
     let name = |unit: &Unit| unit.to_possible_value().map(|v| v.get_name().to_string());
-    let words = allowed.iter().filter_map(name).collect::<Vec<_>>().join(" or ");
+    let words = allowed.iter().filter_map(name).collect::<Vec<_>>().join("|");
     let unit = open.need(&answers.units, "--units", about, words.clone());
     match answers.units {
         Some(unit) if !allowed.contains(&unit) => {

@@ -126,7 +126,12 @@ fn text(report: &Report) -> String {
     };
     let slots = |slots: &[Slot]| slots.iter().map(slot).collect::<Vec<_>>().join(", ");
     let mut lines = vec![
-        format!("{}: {:.1} MB, made by {}", report.file, report.bytes as f64 / 1e6, report.producer),
+        format!(
+            "{}: {:.1} MB, made by {}",
+            report.file,
+            report.bytes as f64 / 1e6,
+            report.producer
+        ),
         format!("inputs     {}", slots(&report.inputs)),
         format!("outputs    {}", slots(&report.outputs)),
         format!("operators  {} (version {})", counts(&report.operators), report.opset),

@@ -37,7 +37,9 @@ enum Command {
         json: bool,
     },
     /// Check hashes, compile the graphs and run the golden case
-    Verify { model: String },
+    Verify {
+        model: String,
+    },
     Import(Box<import::Import>),
 }
 
