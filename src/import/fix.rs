@@ -5,7 +5,7 @@ use tract_onnx::pb::tensor_proto::DataType;
 
 use super::answers::{Answers, Kind, Question, check_names, of};
 use super::fold::{info, prune, restate};
-use super::read::{Foreign, Side, Slot, unfit};
+use super::read::{Foreign, Side, Slot, is_onnx, unfit};
 use crate::engine::{TensorInfo, reference};
 use crate::{Error, Result};
 
@@ -28,27 +28,25 @@ pub(super) struct Output {
 }
 
 impl Foreign {
-    /// Why no engine here runs this file, naming the node: an operator that nobody has, one of
+    /// Why no engine here runs this file, and what to do: an operator that nobody has, one of
     /// another domain, an old version of operators.
-    pub fn obstacle(&self) -> Option<String> {
-        let graph = self.graph();
-        if self.opset() < 7 {
-            let found = self.opset();
-            return Some(format!(
-                "expected ONNX's operators of version 7 or newer, found {found}; convert it by \
-                 onnx.version_converter"
-            ));
+    fn obstacle(&self) -> Option<(String, &'static str)> {
+        let version = self.opset();
+        if version < 7 {
+            let problem = format!("expected operators of version 7 or newer, found {version}");
+            return Some((problem, "convert it by onnx.version_converter"));
         }
-        let node = reference::unknown(graph)?;
-        let domain = if node.domain.is_empty() { "ONNX" } else { &node.domain };
-        let advice = match super::read::is_onnx(&node.domain) {
-            true => "cut the model before it, or export without it",
-            false => "inline functions by onnx.inliner, or export with ONNX's operators only",
+        let node = reference::unknown(self.graph())?;
+        let (domain, advice) = match is_onnx(&node.domain) {
+            true => ("ONNX", "cut the model before it, or export without it"),
+            false => {
+                let advice = "inline functions by onnx.inliner, or export with ONNX's operators";
+                (node.domain.as_str(), advice)
+            }
         };
-        Some(format!(
-            "node {}: no engine here has {} of {domain}; {advice}",
-            node.name, node.op_type
-        ))
+        let name = [node.name.clone(), node.output.join(", ")];
+        let name = name.into_iter().find(|name| !name.is_empty()).unwrap_or_default();
+        Some((format!("node {name}: no engine here has {} of {domain}", node.op_type), advice))
     }
 
     /// The questions are those about shapes.
@@ -58,8 +56,8 @@ impl Foreign {
     /// are no f32 tensors, where shapes contradict each other, and for what no engine here runs.
     pub(super) fn fix(&self, answers: &Answers) -> Result<Result<Fixed, Vec<Question>>> {
         let name = self.path.display().to_string();
-        if let Some(problem) = self.obstacle() {
-            return Err(Error::unusable(name, problem, "or use another network"));
+        if let Some((problem, advice)) = self.obstacle() {
+            return Err(Error::unusable(name, problem, advice));
         }
         let slots = self.inputs();
         let names: Vec<&str> = slots.iter().map(|s| s.name.as_str()).collect();
