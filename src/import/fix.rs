@@ -1,5 +1,7 @@
 //! The foreign model with the shape of every input fixed, and what its outputs then are.
 
+use std::collections::HashSet;
+
 use tract_onnx::pb::ModelProto;
 use tract_onnx::pb::tensor_proto::DataType;
 
@@ -36,7 +38,19 @@ impl Foreign {
             let problem = format!("expected operators of version 7 or newer, found {version}");
             return Some((problem, "convert it by onnx.version_converter"));
         }
-        let node = reference::unknown(self.graph())?;
+        let graph = self.graph();
+        let made: HashSet<&str> = (graph.node.iter().flat_map(|n| &n.output))
+            .chain(graph.input.iter().map(|i| &i.name))
+            .chain(graph.initializer.iter().map(|t| &t.name))
+            .map(String::as_str)
+            .collect();
+        let read = graph.node.iter().flat_map(|n| &n.input).filter(|name| !name.is_empty());
+        let mut read = read.chain(graph.output.iter().map(|o| &o.name));
+        if let Some(name) = read.find(|name| !made.contains(name.as_str())) {
+            let problem = format!("{name}: expected a node that computes it, found none");
+            return Some((problem, "export the model again"));
+        }
+        let node = reference::unknown(graph)?;
         let (domain, advice) = match is_onnx(&node.domain) {
             true => ("ONNX", "cut the model before it, or export without it"),
             false => {
