@@ -90,7 +90,7 @@ impl Foreign {
                 Some(shape) => inputs.push(TensorInfo { name: slot.name.clone(), shape }),
                 None => questions.push(Question {
                     flag: "--input-shape",
-                    about: format!("input {} is {}", slot.name, sides(&slot.shape)),
+                    about: format!("the sides that input {slot} leaves open"),
                     choices: format!("{}=1,1,192,256", slot.name),
                 }),
             }
@@ -139,13 +139,4 @@ fn stated(slot: &Slot) -> Option<Vec<usize>> {
         Side::Open(_) => (axis == 0).then_some(1),
     };
     slot.shape.iter().enumerate().map(side).collect()
-}
-
-/// A shape as people read it.
-pub(super) fn sides(shape: &[Side]) -> String {
-    let side = |side: &Side| match side {
-        Side::Fixed(n) => n.to_string(),
-        Side::Open(name) => name.clone(),
-    };
-    format!("[{}]", shape.iter().map(side).collect::<Vec<_>>().join(", "))
 }

@@ -1,6 +1,7 @@
 //! A foreign ONNX file, whole: weights from files beside it, and floats of any width as f32.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
@@ -122,6 +123,17 @@ impl Slot {
             _ => Side::Open("?".into()),
         });
         Slot { name, dtype: dtype(tensor.elem_type), shape: sides.collect() }
+    }
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let side = |side: &Side| match side {
+            Side::Fixed(n) => n.to_string(),
+            Side::Open(name) => name.clone(),
+        };
+        let shape = self.shape.iter().map(side).collect::<Vec<_>>().join(", ");
+        write!(f, "{} {} [{shape}]", self.name, self.dtype)
     }
 }
 

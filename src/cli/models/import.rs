@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::cli::output::Output;
 use crate::cli::{Run, check_interrupt, say, to_json};
-use crate::import::{Answers, Foreign, Planned, Question, Report, Side, Slot};
+use crate::import::{Answers, Foreign, Planned, Question, Report, Slot};
 use crate::{Error, Result, import, io};
 
 /// Inspect an ONNX file that somebody else made, and make a package of it: docs/import.md
@@ -124,7 +124,7 @@ fn text(report: &Report) -> String {
         let parts: Vec<String> = counts.iter().map(|(name, n)| format!("{name} {n}")).collect();
         parts.join(", ")
     };
-    let slots = |slots: &[Slot]| slots.iter().map(slot).collect::<Vec<_>>().join(", ");
+    let slots = |slots: &[Slot]| slots.iter().map(Slot::to_string).collect::<Vec<_>>().join(", ");
     let mut lines = vec![
         format!(
             "{}: {:.1} MB, made by {}",
@@ -144,15 +144,6 @@ fn text(report: &Report) -> String {
     let missing = |q: &Question| format!("to say     {}: {} ({})", q.flag, q.about, q.choices);
     lines.extend(report.missing.iter().map(missing));
     lines.join("\n")
-}
-
-fn slot(slot: &Slot) -> String {
-    let side = |side: &Side| match side {
-        Side::Fixed(n) => n.to_string(),
-        Side::Open(name) => name.clone(),
-    };
-    let shape = slot.shape.iter().map(side).collect::<Vec<_>>().join(", ");
-    format!("{} {} [{shape}]", slot.name, slot.dtype)
 }
 
 fn plan(p: &Planned) -> String {
