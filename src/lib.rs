@@ -23,6 +23,8 @@ pub mod registration;
 pub mod segmentation;
 pub mod landmarks;
 pub mod quantise;
+#[cfg(feature = "import")]
+pub mod import;
 pub mod metrics;
 pub mod evaluate;
 pub mod bench;

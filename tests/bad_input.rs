@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use common::{fails, files, intraop, small};
+use common::{fails, files, intraop, limited, small};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use intraop::image::{Geometry, Volume};
@@ -70,16 +70,6 @@ impl Room {
         fails(&self.register(&good, image, &[]), 2, &parts);
         assert!(!self.path("out").exists(), "nothing is left behind");
     }
-}
-
-/// The binary with 2 GiB of address space: what a lying header promises does not fit.
-fn limited() -> Command {
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", "ulimit -v 2097152; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_intraop")])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env_remove("INTRAOP_MODELS");
-    command
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {

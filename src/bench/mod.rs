@@ -3,6 +3,7 @@
 //! enough for them, and what the machine did meanwhile.
 
 pub mod device;
+pub mod doctor;
 mod compare;
 mod memory;
 mod page;

@@ -6,6 +6,7 @@
 mod apply;
 mod bench;
 mod calibrate;
+mod doctor;
 mod evaluate;
 mod frames;
 mod info;
@@ -50,6 +51,7 @@ enum Command {
     Quantize(quantize::Quantize),
     Models(models::Models),
     Info(info::Info),
+    Doctor(doctor::Doctor),
 }
 
 /// Parses the arguments, runs the subcommand and says in one line what went wrong.
@@ -73,6 +75,7 @@ pub fn main() -> ExitCode {
         Command::Quantize(command) => command.run(),
         Command::Models(command) => command.run(),
         Command::Info(command) => command.run(),
+        Command::Doctor(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

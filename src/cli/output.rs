@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::{Error, Result};
+use crate::{Error, Result, package};
 
 /// Files are written to a hidden folder inside the target and moved out of it at the end.
 /// Dropped before [`commit`](Self::commit), nothing of it remains.
@@ -29,6 +29,25 @@ impl Output {
             .tempdir_in(folder)
             .map_err(unwritable)?;
         Ok(Output { folder: folder.to_owned(), created, partial: Some(partial) })
+    }
+
+    /// The folder of a new package, and its name; another package there is replaced, other files
+    /// are refused.
+    ///
+    /// # Errors
+    /// Those of [`Output::create`], and [`Error::Option`].
+    pub fn package(folder: &Path) -> Result<(Self, String)> {
+        let wrong = |expected: &str| Error::Option {
+            option: "--out".into(),
+            expected: expected.into(),
+            found: folder.display().to_string(),
+        };
+        let other = folder.read_dir().is_ok_and(|mut files| files.next().is_some());
+        if other && !folder.join(package::MANIFEST).is_file() {
+            return Err(wrong("a new or empty folder, or a package to replace"));
+        }
+        let name = folder.file_name().ok_or_else(|| wrong("a folder with a name"))?;
+        Ok((Self::create(folder)?, name.to_string_lossy().into_owned()))
     }
 
     /// Where to write the file that will be `name` in the output folder.

@@ -32,28 +32,22 @@ pub(super) struct Quantize {
 impl Quantize {
     pub fn run(&self) -> Result<()> {
         let package = package::find(&self.model)?;
-        let wrong = |expected: &str| Error::Option {
-            option: "--out".into(),
-            expected: expected.into(),
-            found: self.out.display().to_string(),
-        };
         let same = |path: &std::path::Path| path.canonicalize().ok();
         if same(&self.out).is_some_and(|out| Some(out) == same(&package.path)) {
-            return Err(wrong("another folder than the model's"));
+            return Err(Error::Option {
+                option: "--out".into(),
+                expected: "another folder than the model's".into(),
+                found: self.out.display().to_string(),
+            });
         }
-        let other = self.out.read_dir().is_ok_and(|mut files| files.next().is_some());
-        if other && !self.out.join(package::MANIFEST).is_file() {
-            return Err(wrong("a new or empty folder, or a package to replace"));
-        }
-        let name = self.out.file_name().ok_or_else(|| wrong("a folder with a name"))?;
         let table = Table::read(&self.calibration)?;
         let options = Options { range: self.range, largest_error: self.error };
-        let output = Output::create(&self.out)?;
+        let (output, name) = Output::package(&self.out)?;
         let result = quantise::quantise(
             &package,
             &table,
             &options,
-            &name.to_string_lossy(),
+            &name,
             &self.run.options()?,
             &mut Watch::new(),
         )?;

@@ -13,6 +13,9 @@ mod tract;
 #[path = "tract/absent.rs"]
 mod tract;
 
+#[cfg(feature = "import")]
+pub(crate) use tract::reference;
+
 use std::sync::Arc;
 
 use rayon::ThreadPool;
@@ -26,6 +29,8 @@ pub use network::{Network, TensorInfo};
 pub use plan::StepInfo;
 pub(crate) use simd::vectorised;
 pub use simd::{Level, Simd};
+#[cfg(feature = "import")]
+pub(crate) use threads::pool;
 
 /// What a session may use of the machine.
 #[derive(Debug, Clone)]

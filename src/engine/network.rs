@@ -164,7 +164,7 @@ impl Network {
 }
 
 /// tract panics at some models that break ONNX's rules.
-fn caught<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+pub(super) fn caught<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     let panicked = "it breaks a rule of ONNX, for which there is a panic and no message";
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(panicked.into()))
 }
@@ -190,6 +190,6 @@ fn fixed_shape(input: &ValueInfoProto) -> Result<TensorInfo, String> {
     Ok(TensorInfo { name: input.name.clone(), shape })
 }
 
-fn failed(name: &str, problem: String) -> Error {
+pub(super) fn failed(name: &str, problem: String) -> Error {
     Error::Engine { graph: name.to_string(), problem: problem.replace('\n', " ") }
 }

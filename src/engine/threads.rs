@@ -9,7 +9,7 @@ use crate::{Error, Result};
 /// # Errors
 /// [`Error::Option`] for a number of threads outside 1 to 1024, and for cores that this process
 /// may not run on.
-pub(super) fn pool(threads: usize, cores: &[usize]) -> Result<ThreadPool> {
+pub(crate) fn pool(threads: usize, cores: &[usize]) -> Result<ThreadPool> {
     if !(1..=1024).contains(&threads) {
         return Err(Error::Option {
             option: "--threads".into(),

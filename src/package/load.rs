@@ -16,7 +16,7 @@ use crate::{Error, Result};
 pub const MANIFEST: &str = "package.toml";
 
 /// No file of a package may be larger; networks for this runtime are a few megabytes.
-const LARGEST_FILE: u64 = 1 << 30;
+pub(crate) const LARGEST_FILE: u64 = 1 << 30;
 
 /// A package whose manifest is consistent and whose files have the stated hashes.
 #[derive(Debug, Clone)]
@@ -175,7 +175,7 @@ fn inside_package(package: &Path, name: &str) -> Result<()> {
     Err(wrong(package, "file", "a path inside the package", name, "move the file there"))
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>> {
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
     let unreadable = |source| Error::Unreadable { path: path.to_owned(), source };
     let mut bytes = Vec::new();
     open_regular(path)?.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;

@@ -9,6 +9,8 @@ mod manifest;
 
 pub use frames::{Measurement, MeasurementKind, Peak, PeakMethod, Region, View};
 pub use golden::{GoldenCase, GoldenOutput, golden_input};
+#[cfg(feature = "import")]
+pub(crate) use load::{LARGEST_FILE, read_file};
 pub use load::{MANIFEST, Package, sha256};
 pub use lookup::{DEMO, find, list};
 pub use manifest::*;

@@ -5,7 +5,7 @@ mod calibrate;
 mod card;
 mod equalise;
 mod histogram;
-mod onnx;
+pub(crate) mod onnx;
 mod package;
 mod qdq;
 mod range;

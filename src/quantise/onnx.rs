@@ -4,10 +4,10 @@ use crate::onnx::attribute_proto::AttributeType;
 use crate::onnx::tensor_proto::DataType;
 use crate::onnx::{AttributeProto, NodeProto, TensorProto};
 
-pub(super) const FLOAT: i32 = DataType::Float as i32;
+pub(crate) const FLOAT: i32 = DataType::Float as i32;
 
 /// The values of an f32 tensor; none where they are in another file.
-pub(super) fn floats(tensor: &TensorProto) -> Vec<f32> {
+pub(crate) fn floats(tensor: &TensorProto) -> Vec<f32> {
     if tensor.raw_data.is_empty() {
         return tensor.float_data.clone();
     }
@@ -25,20 +25,20 @@ fn tensor(name: &str, dims: &[usize], kind: DataType, raw_data: Vec<u8>) -> Tens
     }
 }
 
-pub(super) fn f32_tensor(name: &str, dims: &[usize], values: &[f32]) -> TensorProto {
+pub(crate) fn f32_tensor(name: &str, dims: &[usize], values: &[f32]) -> TensorProto {
     tensor(name, dims, DataType::Float, values.iter().flat_map(|v| v.to_le_bytes()).collect())
 }
 
-pub(super) fn i32_tensor(name: &str, dims: &[usize], values: &[i32]) -> TensorProto {
+pub(crate) fn i32_tensor(name: &str, dims: &[usize], values: &[i32]) -> TensorProto {
     tensor(name, dims, DataType::Int32, values.iter().flat_map(|v| v.to_le_bytes()).collect())
 }
 
-pub(super) fn i8_tensor(name: &str, dims: &[usize], values: &[i8]) -> TensorProto {
+pub(crate) fn i8_tensor(name: &str, dims: &[usize], values: &[i8]) -> TensorProto {
     tensor(name, dims, DataType::Int8, values.iter().map(|v| v.cast_unsigned()).collect())
 }
 
 /// A node of one output, named as its output.
-pub(super) fn node(op: &str, input: &[&str], output: &str) -> NodeProto {
+pub(crate) fn node(op: &str, input: &[&str], output: &str) -> NodeProto {
     NodeProto {
         op_type: op.into(),
         name: output.into(),
@@ -48,18 +48,18 @@ pub(super) fn node(op: &str, input: &[&str], output: &str) -> NodeProto {
     }
 }
 
-pub(super) fn int_attribute(name: &str, value: i64) -> AttributeProto {
+pub(crate) fn int_attribute(name: &str, value: i64) -> AttributeProto {
     let kind = AttributeType::Int as i32;
     AttributeProto { name: name.into(), r#type: kind, i: value, ..Default::default() }
 }
 
 /// An attribute that is one integer.
-pub(super) fn int(node: &NodeProto, name: &str) -> Option<i64> {
+pub(crate) fn int(node: &NodeProto, name: &str) -> Option<i64> {
     node.attribute.iter().find(|a| a.name == name).map(|a| a.i)
 }
 
 /// An attribute that is a list of integers; empty where it is missing.
-pub(super) fn ints<'a>(node: &'a NodeProto, name: &str) -> &'a [i64] {
+pub(crate) fn ints<'a>(node: &'a NodeProto, name: &str) -> &'a [i64] {
     node.attribute.iter().find(|a| a.name == name).map_or(&[], |a| &a.ints)
 }
 

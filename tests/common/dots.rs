@@ -6,14 +6,11 @@ use std::path::Path;
 
 use image::{GrayImage, Luma};
 use intraop::image::Ellipse;
-use intraop::onnx::tensor_proto::DataType;
-use intraop::onnx::tensor_shape_proto::{Dimension, dimension};
-use intraop::onnx::{
-    GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
-    TypeProto, ValueInfoProto, type_proto, type_proto::Tensor,
-};
+use intraop::onnx::{GraphProto, ModelProto};
 use intraop::package::{GoldenCase, GoldenOutput, Manifest, golden_input, sha256};
 use prost::Message;
+
+use super::onnx::{conv, info, model, node};
 
 /// Width and height.
 pub const SIZE: [usize; 2] = [64, 48];
@@ -152,43 +149,7 @@ fn golden(input: &[f32]) -> GoldenCase {
     }
 }
 
-fn node(op: &str, input: &[&str], output: &str) -> NodeProto {
-    NodeProto {
-        op_type: op.into(),
-        name: output.into(),
-        input: input.iter().map(ToString::to_string).collect(),
-        output: vec![output.into()],
-        ..Default::default()
-    }
-}
-
-fn info(name: &str, shape: &[i64]) -> ValueInfoProto {
-    let dim =
-        |d: &i64| Dimension { value: Some(dimension::Value::DimValue(*d)), ..Default::default() };
-    let shape = TensorShapeProto { dim: shape.iter().map(dim).collect() };
-    let elem_type = DataType::Float as i32;
-    let value = type_proto::Value::TensorType(Tensor { elem_type, shape: Some(shape) });
-    let kind = TypeProto { value: Some(value), ..Default::default() };
-    ValueInfoProto { name: name.into(), r#type: Some(kind), ..Default::default() }
-}
-
-/// Adds a 1×1 convolution of these weights, a row per output, and a bias per output.
-fn conv(graph: &mut GraphProto, input: &str, output: &str, weights: &[Vec<f32>], bias: &[f32]) {
-    let tensor = |name: &str, dims: &[usize], values: Vec<f32>| TensorProto {
-        name: name.into(),
-        dims: dims.iter().map(|d| *d as i64).collect(),
-        data_type: DataType::Float as i32,
-        raw_data: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        ..Default::default()
-    };
-    let [weight, shift] = [format!("{output}.weight"), format!("{output}.bias")];
-    let dims = [weights.len(), weights[0].len(), 1, 1];
-    graph.initializer.push(tensor(&weight, &dims, weights.concat()));
-    graph.initializer.push(tensor(&shift, &[bias.len()], bias.to_vec()));
-    graph.node.push(node("Conv", &[input, &weight, &shift], output));
-}
-
-fn onnx() -> ModelProto {
+pub fn onnx() -> ModelProto {
     let mut graph = GraphProto { name: "dots".into(), ..Default::default() };
     graph.input.push(info("image", &[1, 1, 48, 64]));
     graph.output.push(info("heatmaps", &[1, 4, 48, 64]));
@@ -199,19 +160,13 @@ fn onnx() -> ModelProto {
     let slopes: Vec<_> =
         (0..8).map(|i| vec![if i % 2 == 0 { 1.0 } else { -1.0 } / WIDTH]).collect();
     let both: Vec<f32> = levels.iter().flat_map(|level| [-level, *level]).collect();
-    conv(&mut graph, "image", "sides", &slopes, &both);
+    conv(&mut graph, 2, ["image", "sides"], &slopes, &both);
     graph.node.push(node("Relu", &["sides"], "cut"));
     let sum = |k: usize| (0..8).map(|i| if i / 2 == k { -1.0 } else { 0.0 }).collect();
-    conv(&mut graph, "cut", "heatmaps", &[0, 1, 2, 3].map(sum), &[1.0; 4]);
-    conv(&mut graph, "image", "mask", &[vec![40.0]], &[-20.0]);
-    conv(&mut graph, "image", "shades", &[vec![100.0], vec![0.0]], &[0.0, 10.0]);
+    conv(&mut graph, 2, ["cut", "heatmaps"], &[0, 1, 2, 3].map(sum), &[1.0; 4]);
+    conv(&mut graph, 2, ["image", "mask"], &[vec![40.0]], &[-20.0]);
+    conv(&mut graph, 2, ["image", "shades"], &[vec![100.0], vec![0.0]], &[0.0, 10.0]);
     graph.node.push(node("GlobalAveragePool", &["shades"], "shade"));
     graph.node.push(node("Flatten", &["shade"], "view"));
-    let opset = OperatorSetIdProto { domain: String::new(), version: 17 };
-    ModelProto {
-        ir_version: 8,
-        opset_import: vec![opset],
-        graph: Some(graph),
-        ..Default::default()
-    }
+    model(graph)
 }

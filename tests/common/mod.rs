@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test file uses its part
 
 pub mod dots;
+pub mod onnx;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -19,6 +20,16 @@ pub fn intraop() -> Command {
 /// Runs it with these arguments.
 pub fn run<I: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = I>) -> Output {
     intraop().args(arguments).output().expect("the binary starts")
+}
+
+/// The binary with 2 GiB of address space: what a lying header promises does not fit.
+pub fn limited() -> Command {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "ulimit -v 2097152; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_intraop")])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env_remove("INTRAOP_MODELS");
+    command
 }
 
 /// What it must print and return when it worked; gives its stdout.

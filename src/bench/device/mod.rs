@@ -80,10 +80,15 @@ impl System {
     /// A file's text without the ends that the kernel gives it; `None` where it cannot be read or
     /// says nothing.
     pub fn text(&self, path: &str) -> Option<String> {
-        let bytes = fs::read(self.root.join(path)).ok()?;
+        let bytes = fs::read(self.path(path)).ok()?;
         let text = String::from_utf8_lossy(&bytes);
         let text = text.trim_matches(|c: char| c == '\0' || c.is_whitespace());
         (!text.is_empty()).then(|| text.to_owned())
+    }
+
+    /// Where a file of this system lies.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.root.join(path)
     }
 
     pub fn number<T: std::str::FromStr>(&self, path: &str) -> Option<T> {
@@ -93,7 +98,7 @@ impl System {
     /// The names in a folder that begin with `prefix`, in order (cpu2 before cpu10); none where
     /// there is no folder.
     pub fn names(&self, folder: &str, prefix: &str) -> Vec<String> {
-        let entries = fs::read_dir(self.root.join(folder)).into_iter().flatten().flatten();
+        let entries = fs::read_dir(self.path(folder)).into_iter().flatten().flatten();
         let mut names: Vec<String> =
             entries.filter_map(|e| e.file_name().into_string().ok()).collect();
         names.retain(|name| name.starts_with(prefix));
@@ -271,6 +276,13 @@ impl System {
         blocks.filter_map(|(_, block)| field(block, "cpu MHz")?.parse().ok()).collect()
     }
 
+    /// What a Raspberry Pi's firmware says: bits 0 to 3 under-voltage, frequency capped, throttled,
+    /// soft temperature limit, now; bits 16 to 19 the same since it was started.
+    pub fn raspberry_throttling(&self) -> Option<u64> {
+        let bits = self.text("sys/devices/platform/soc/soc:firmware/get_throttled")?;
+        u64::from_str_radix(bits.trim_start_matches("0x"), 16).ok()
+    }
+
     fn throttle_events(&self) -> Option<u64> {
         const CPUS: &str = "sys/devices/system/cpu";
         let counts = self.names(CPUS, "cpu").into_iter().filter_map(|cpu| {
@@ -280,10 +292,7 @@ impl System {
         if !counts.is_empty() {
             return Some(counts.iter().sum());
         }
-        // Bits 0 to 3: under-voltage, frequency capped, throttled, soft temperature limit, now.
-        const RASPBERRY: &str = "sys/devices/platform/soc/soc:firmware/get_throttled";
-        if let Some(bits) = self.text(RASPBERRY) {
-            let bits = u64::from_str_radix(bits.trim_start_matches("0x"), 16).ok()?;
+        if let Some(bits) = self.raspberry_throttling() {
             return Some(u64::from(bits & 0xf != 0));
         }
         const COOLING: &str = "sys/class/thermal";
@@ -299,7 +308,7 @@ impl System {
 }
 
 /// The value of `key : value` in the first line that has it.
-fn field(text: &str, key: &str) -> Option<String> {
+pub(super) fn field(text: &str, key: &str) -> Option<String> {
     text.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
         (name.trim() == key && !value.trim().is_empty()).then(|| value.trim().to_owned())
@@ -362,4 +371,4 @@ fn core_name(block: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,7 +1,7 @@
 use super::*;
 
 /// A root folder with these files.
-fn system(files: &[(&str, &str)]) -> (tempfile::TempDir, System) {
+pub fn system(files: &[(&str, &str)]) -> (tempfile::TempDir, System) {
     let folder = tempfile::tempdir().unwrap();
     for (path, text) in files {
         let path = folder.path().join(path);
@@ -13,7 +13,7 @@ fn system(files: &[(&str, &str)]) -> (tempfile::TempDir, System) {
 }
 
 /// /proc/cpuinfo of ARM cores with these part numbers.
-fn arm(parts: &[&str]) -> String {
+pub fn arm(parts: &[&str]) -> String {
     let block = |(core, part): (usize, &&str)| {
         format!(
             "processor\t: {core}\nBogoMIPS\t: 108.00\nFeatures\t: fp asimd crc32\n\

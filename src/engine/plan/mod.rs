@@ -64,15 +64,15 @@ pub struct StepInfo {
 }
 
 impl StepInfo {
-    /// A node that tract runs: what it costs is not known here.
-    pub fn of_tract(name: &str, op: &str, to: String) -> StepInfo {
+    /// A node that tract runs: how many bytes it touches is not known here.
+    pub fn of_tract(name: &str, op: &str, to: String, macs: usize) -> StepInfo {
         StepInfo {
             name: name.into(),
             engine: "tract",
             op: op.into(),
             from: String::new(),
             to,
-            macs: 0,
+            macs,
             weight_bytes: 0,
             image_bytes: 0,
         }

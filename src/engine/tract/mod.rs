@@ -2,6 +2,8 @@
 //! single operations.
 
 mod guard;
+#[cfg(feature = "import")]
+pub mod reference;
 mod regions;
 
 use std::path::Path;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tract_onnx::Onnx;
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::ops::expandable::{Expansion, expand};
+use tract_onnx::tract_hir::tract_core::ops::Cost;
 use tract_onnx::tract_hir::tract_core::ops::konst::Const;
 
 use super::{guard, theirs};
@@ -289,10 +290,21 @@ pub fn steps(model: &TypedModel) -> Vec<StepInfo> {
         Some(region) => region.plan.steps().cloned().collect(),
         None => {
             let facts: Vec<String> = node.outputs.iter().map(|o| format!("{:?}", o.fact)).collect();
-            vec![StepInfo::of_tract(&node.name, &node.op.name(), facts.join(" + "))]
+            let (op, macs) = (node.op.name(), macs(model, node));
+            vec![StepInfo::of_tract(&node.name, &op, facts.join(" + "), macs)]
         }
     };
     model.nodes().iter().filter(|n| !n.op_is::<Const>()).flat_map(of_node).collect()
+}
+
+/// What tract says that a node multiplies and adds; 0 where it does not know.
+fn macs(model: &TypedModel, node: &TypedNode) -> usize {
+    let cost = model.node_input_facts(node.id).and_then(|facts| node.op.cost(&facts));
+    let multiplied = |(kind, n): &(Cost, TDim)| match kind {
+        Cost::FMA(_) => n.to_usize().unwrap_or(0),
+        _ => 0,
+    };
+    cost.map_or(0, |cost| cost.iter().map(multiplied).sum())
 }
 
 /// Of all regions together.

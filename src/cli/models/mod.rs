@@ -1,3 +1,6 @@
+#[cfg(feature = "import")]
+mod import;
+
 use std::collections::BTreeMap;
 
 use clap::Subcommand;
@@ -9,7 +12,7 @@ use crate::package::{self, Manifest, Package};
 
 use super::{say, to_json};
 
-/// List, show and verify model packages
+/// List, show, verify and import model packages
 #[derive(clap::Args)]
 pub(super) struct Models {
     #[command(subcommand)]
@@ -36,6 +39,8 @@ enum Command {
     },
     /// Check hashes, compile the graphs and run the golden case
     Verify { model: String },
+    #[cfg(feature = "import")]
+    Import(Box<import::Import>),
 }
 
 #[derive(Serialize)]
@@ -53,6 +58,8 @@ impl Models {
             Command::List { json } => list(*json),
             Command::Show { model, plan, json } => show(model, *plan, *json),
             Command::Verify { model } => verify(model),
+            #[cfg(feature = "import")]
+            Command::Import(import) => import.run(),
         }
     }
 }

@@ -1,0 +1,185 @@
+//! The foreign graph between the package's input and its heads. What each side needs is put into the
+//! graph: the runtime has no code for one model.
+
+use crate::onnx::tensor_proto::DataType;
+use crate::onnx::{GraphProto, ModelProto, NodeProto, TensorProto};
+
+use super::fold::{info, prune};
+use super::heads::{Convert, HeadSpec};
+use super::spec::{Front, Spec};
+use crate::engine::TensorInfo;
+use crate::quantise::onnx::{f32_tensor, node};
+
+/// The model as the package needs it: its input in front, its heads and nothing else behind.
+pub(super) fn adapt(model: &ModelProto, inputs: &[TensorInfo], spec: &Spec) -> ModelProto {
+    let mut model = model.clone();
+    let graph = model.graph.get_or_insert_default();
+    if !spec.fronts.is_empty() {
+        front(graph, inputs, spec);
+    }
+    let mut last = Vec::new();
+    for head in &spec.heads {
+        back(graph, head, &mut last);
+    }
+    graph.node.extend(last);
+    graph.output = spec.heads.iter().map(|spec| output(&spec.head)).collect();
+    prune(graph);
+    model
+}
+
+fn output(head: &crate::package::Head) -> crate::onnx::ValueInfoProto {
+    let shape = [&[1, head.num_channels], head.spatial_shape.as_slice()].concat();
+    info(&head.name, DataType::Float as i32, &shape)
+}
+
+/// One input instead of the model's. A convolution of one place picks the channels that each of
+/// them takes, and scales them: an operator that our engine has.
+fn front(graph: &mut GraphProto, inputs: &[TensorInfo], spec: &Spec) {
+    let own = spec.fronts.iter().map(|front| {
+        let name = unused(graph, &format!("{}.given", front.name));
+        rename(graph, &front.name, &name);
+        name
+    });
+    let own: Vec<String> = own.collect();
+    // Some other tensor may have the name that the package's input gets.
+    let other = unused(graph, &spec.input.name);
+    rename(graph, &spec.input.name, &other);
+    let package = &spec.input;
+    let shape = [&[1, package.num_channels], package.spatial_shape.as_slice()].concat();
+    let mut nodes = Vec::new();
+    for ((front, input), name) in spec.fronts.iter().zip(inputs).zip(own) {
+        let [weight, bias] =
+            ["weight", "bias"].map(|what| unused(graph, &format!("{name}.{what}")));
+        let places = vec![1; input.shape.len() - 2];
+        let dims = [&[front.takes.len(), package.num_channels], places.as_slice()].concat();
+        let (weights, biases) = weights(front, package.num_channels);
+        graph.initializer.push(f32_tensor(&weight, &dims, &weights));
+        graph.initializer.push(f32_tensor(&bias, &[biases.len()], &biases));
+        nodes.push(node("Conv", &[&package.name, &weight, &bias], &name));
+    }
+    nodes.append(&mut graph.node);
+    graph.node = nodes;
+    graph.input = vec![info(&package.name, DataType::Float as i32, &shape)];
+}
+
+/// `[channel of the model][channel of the package]`, and what is added.
+fn weights(front: &Front, channels: usize) -> (Vec<f32>, Vec<f32>) {
+    let mut weights = vec![0.0; front.takes.len() * channels];
+    for (row, takes) in weights.chunks_mut(channels).zip(&front.takes).enumerate() {
+        takes.0[*takes.1] = 1.0 / front.sd[row];
+    }
+    let biases = front.mean.iter().zip(&front.sd).map(|(mean, sd)| -mean / sd);
+    (weights, biases.collect())
+}
+
+/// Appends what makes the head of the model's output, which keeps its name.
+fn back(graph: &mut GraphProto, spec: &HeadSpec, last: &mut Vec<NodeProto>) {
+    let name = &spec.head.name;
+    if spec.convert.is_empty() {
+        return;
+    }
+    let mut from = unused(graph, &format!("{name}.imported"));
+    rename(graph, name, &from);
+    for (number, step) in spec.convert.iter().enumerate() {
+        if *step == Convert::Cut {
+            let maker = graph.node.iter().find(|n| n.output.first() == Some(&from));
+            from = maker.and_then(|n| n.input.first()).cloned().unwrap_or(from);
+            continue;
+        }
+        let to = unused(graph, &format!("{name}.imported{number}"));
+        append(graph, spec, step, &from, &to, last);
+        from = to;
+    }
+    // The last name is the head's. What was cut free may be an output, too, and keeps its own.
+    let taken = graph.output.iter().any(|o| o.name == from);
+    match last.iter_mut().find(|n| n.output[0] == from) {
+        Some(node) => node.output[0] = name.clone(),
+        None if taken => last.push(node("Identity", &[&from], name)),
+        None => rename(graph, &from, name),
+    }
+}
+
+fn append(
+    graph: &mut GraphProto,
+    spec: &HeadSpec,
+    step: &Convert,
+    from: &str,
+    to: &str,
+    last: &mut Vec<NodeProto>,
+) {
+    let mut constant = |what: &str, dims: &[usize], values: &[f32]| {
+        let name = unused(graph, &format!("{to}.{what}"));
+        graph.initializer.push(f32_tensor(&name, dims, values));
+        name
+    };
+    match step {
+        Convert::Cut => {}
+        Convert::Sigmoid => last.push(node("Sigmoid", &[from], to)),
+        Convert::Scale(factors) => {
+            let mut dims = vec![1; 2 + spec.head.spatial_shape.len()];
+            dims[1] = factors.len();
+            let factor = constant("factor", &dims, factors);
+            last.push(node("Mul", &[from, &factor], to));
+        }
+        Convert::LogOdds => {
+            // Away from 0 and 1, where the logarithm has no bounds.
+            const MARGIN: f32 = 1e-3;
+            let ones = vec![1; 2 + spec.head.spatial_shape.len()];
+            let factor = constant("factor", &ones, &[1.0 - 2.0 * MARGIN]);
+            let margin = constant("margin", &ones, &[MARGIN]);
+            let one = constant("one", &ones, &[1.0]);
+            let part = |what: &str| format!("{to}.{what}");
+            let [scaled, inside, outside, yes, no] =
+                ["scaled", "inside", "outside", "yes", "no"].map(part);
+            last.push(node("Mul", &[from, &factor], &scaled));
+            last.push(node("Add", &[&scaled, &margin], &inside));
+            last.push(node("Sub", &[&one, &inside], &outside));
+            last.push(node("Log", &[&inside], &yes));
+            last.push(node("Log", &[&outside], &no));
+            last.push(node("Sub", &[&yes, &no], to));
+        }
+        Convert::Flatten(count) => {
+            let name = unused(graph, &format!("{to}.shape"));
+            graph.initializer.push(TensorProto {
+                name: name.clone(),
+                dims: vec![2],
+                data_type: DataType::Int64 as i32,
+                raw_data: [1, *count as i64].iter().flat_map(|n| n.to_le_bytes()).collect(),
+                ..TensorProto::default()
+            });
+            last.push(node("Reshape", &[from, &name], to));
+        }
+        Convert::Linear { matrix, shift } => {
+            let n = shift.len();
+            let matrix = constant("matrix", &[n, n], matrix);
+            let shift = constant("shift", &[n], shift);
+            last.push(node("Gemm", &[from, &matrix, &shift], to));
+        }
+    }
+}
+
+/// A name that nothing in the graph has: `wanted`, or one that starts so.
+fn unused(graph: &GraphProto, wanted: &str) -> String {
+    let taken = |name: &str| {
+        graph.node.iter().any(|n| n.output.iter().any(|o| o == name))
+            || graph.input.iter().any(|i| i.name == name)
+            || graph.initializer.iter().any(|t| t.name == name)
+    };
+    let mut name = wanted.to_string();
+    while taken(&name) {
+        name.push('_');
+    }
+    name
+}
+
+/// Gives a tensor another name, wherever it stands.
+fn rename(graph: &mut GraphProto, from: &str, to: &str) {
+    let of_nodes = graph.node.iter_mut().flat_map(|n| n.input.iter_mut().chain(&mut n.output));
+    let of_inputs = graph.input.iter_mut().map(|i| &mut i.name);
+    let of_weights = graph.initializer.iter_mut().map(|t| &mut t.name);
+    for name in of_nodes.chain(of_inputs).chain(of_weights) {
+        if name == from {
+            *name = to.into();
+        }
+    }
+}

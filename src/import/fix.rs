@@ -1,0 +1,142 @@
+//! The foreign model with the shape of every input fixed, and what its outputs then are.
+
+use std::collections::HashSet;
+
+use crate::onnx::ModelProto;
+use crate::onnx::tensor_proto::DataType;
+
+use super::answers::{Answers, Kind, Question, check_names, of};
+use super::fold::{info, prune, restate};
+use super::read::{Foreign, Side, Slot, is_onnx, unfit};
+use crate::engine::{TensorInfo, reference};
+use crate::{Error, Result};
+
+/// A model that could run.
+pub(super) struct Fixed {
+    /// As the file has it, but for the inputs' shapes and outputs that were left out.
+    pub model: ModelProto,
+    pub inputs: Vec<TensorInfo>,
+    pub outputs: Vec<Output>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Output {
+    pub name: String,
+    /// As ONNX numbers types.
+    pub data_type: i32,
+    pub shape: Vec<usize>,
+    /// The operator that computes it.
+    pub last: String,
+}
+
+impl Foreign {
+    /// Why no engine here runs this file, and what to do: an operator that nobody has, one of
+    /// another domain, an old version of operators.
+    fn obstacle(&self) -> Option<(String, &'static str)> {
+        let version = self.opset();
+        if version < 7 {
+            let problem = format!("expected operators of version 7 or newer, found {version}");
+            return Some((problem, "convert it by onnx.version_converter"));
+        }
+        let graph = self.graph();
+        let made: HashSet<&str> = (graph.node.iter().flat_map(|n| &n.output))
+            .chain(graph.input.iter().map(|i| &i.name))
+            .chain(graph.initializer.iter().map(|t| &t.name))
+            .map(String::as_str)
+            .collect();
+        let read = graph.node.iter().flat_map(|n| &n.input).filter(|name| !name.is_empty());
+        let mut read = read.chain(graph.output.iter().map(|o| &o.name));
+        if let Some(name) = read.find(|name| !made.contains(name.as_str())) {
+            let problem = format!("{name}: expected a node that computes it, found none");
+            return Some((problem, "export the model again"));
+        }
+        let node = reference::unknown(graph)?;
+        let (domain, advice) = match is_onnx(&node.domain) {
+            true => ("ONNX", "cut the model before it, or export without it"),
+            false => {
+                let advice = "inline functions by onnx.inliner, or export with ONNX's operators";
+                (node.domain.as_str(), advice)
+            }
+        };
+        let name = [node.name.clone(), node.output.join(", ")];
+        let name = name.into_iter().find(|name| !name.is_empty()).unwrap_or_default();
+        Some((format!("node {name}: no engine here has {} of {domain}", node.op_type), advice))
+    }
+
+    /// The questions are those about shapes.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for answers that do not fit the model, [`Error::Unusable`] for inputs that
+    /// are no f32 tensors, where shapes contradict each other, and for what no engine here runs.
+    pub(super) fn fix(&self, answers: &Answers) -> Result<Result<Fixed, Vec<Question>>> {
+        let name = self.path.display().to_string();
+        if let Some((problem, advice)) = self.obstacle() {
+            return Err(Error::unusable(name, problem, advice));
+        }
+        let slots = self.inputs();
+        let names: Vec<&str> = slots.iter().map(|s| s.name.as_str()).collect();
+        check_names("--input-shape", &answers.input_shape, &names)?;
+        let outputs = self.outputs();
+        let names: Vec<&str> = outputs.iter().map(|s| s.name.as_str()).collect();
+        check_names("--head", &answers.head, &names)?;
+        let (mut inputs, mut questions) = (Vec::new(), Vec::new());
+        for slot in &slots {
+            if slot.dtype != "float32" {
+                let problem = format!("input {} is {}, not float32", slot.name, slot.dtype);
+                return Err(Error::unusable(name, problem, "export it with images as input only"));
+            }
+            let given = of(&answers.input_shape, &slot.name).map(|shape| shape.0.clone());
+            match given.or_else(|| stated(slot)) {
+                Some(shape) => inputs.push(TensorInfo { name: slot.name.clone(), shape }),
+                None => questions.push(Question {
+                    flag: "--input-shape",
+                    about: format!("the sides that input {slot} leaves open"),
+                    choices: format!("{}=1,1,192,256", slot.name),
+                }),
+            }
+        }
+        if !questions.is_empty() {
+            return Ok(Err(questions));
+        }
+        let mut model = self.model.clone();
+        let graph = model.graph.get_or_insert_default();
+        let float = DataType::Float as i32;
+        graph.input = inputs.iter().map(|i| info(&i.name, float, &i.shape)).collect();
+        graph.output.retain(|o| of(&answers.head, &o.name) != Some(&Kind(None)));
+        // Their shapes are of other inputs, or names of lengths that are known now.
+        graph.value_info.clear();
+        graph.output.iter_mut().for_each(|o| o.r#type = None);
+        prune(graph);
+        let tensors = reference::known(&name, &model).map_err(unfit)?;
+        let graph = model.graph.get_or_insert_default();
+        restate(graph, &tensors);
+        let outputs = graph.output.iter().map(|output| {
+            let known = tensors.get(&output.name).ok_or_else(|| {
+                let problem = format!("the shape of output {} depends on values", output.name);
+                let advice = format!("leave it out by --head {}=none", output.name);
+                Error::unusable(&name, problem, advice)
+            })?;
+            let last = graph.node.iter().find(|n| n.output.contains(&output.name));
+            Ok(Output {
+                name: output.name.clone(),
+                data_type: known.data_type,
+                shape: known.shape.clone(),
+                last: last.map(|n| n.op_type.clone()).unwrap_or_default(),
+            })
+        });
+        let outputs = outputs.collect::<Result<_>>()?;
+        Ok(Ok(Fixed { model, inputs, outputs }))
+    }
+}
+
+/// The shape that the file states; an open batch is one.
+fn stated(slot: &Slot) -> Option<Vec<usize>> {
+    if slot.shape.is_empty() {
+        return None;
+    }
+    let side = |(axis, side): (usize, &Side)| match side {
+        Side::Fixed(n) => usize::try_from(*n).ok().filter(|n| *n > 0),
+        Side::Open(_) => (axis == 0).then_some(1),
+    };
+    slot.shape.iter().enumerate().map(side).collect()
+}

@@ -1,0 +1,269 @@
+//! Outputs as the manifest's heads: what each may be by its shape, and what must be appended to the
+//! graph so that its numbers mean what the manifest says.
+
+use super::answers::{AffineForm, Answers, Unit, Values, of};
+use super::fix::Output;
+use super::spec::{Open, affine_form, unit, values, word, wrong};
+use crate::Result;
+use crate::package::{Dtype, Head, HeadKind, Units};
+use crate::preprocess::{Fit, GridSpec};
+
+/// What the network looks at.
+pub(super) struct Place {
+    /// Of volumes; else a frame.
+    pub pair: bool,
+    /// z, y, x or y, x.
+    pub size: Vec<usize>,
+}
+
+/// A head, and what makes it of the model's output.
+pub(super) struct HeadSpec {
+    pub head: Head,
+    pub convert: Vec<Convert>,
+}
+
+/// A step from the model's output to the manifest's head.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Convert {
+    /// Without the last operator.
+    Cut,
+    Sigmoid,
+    /// ln p − ln (1 − p).
+    LogOdds,
+    /// A factor for each channel.
+    Scale(Vec<f32>),
+    /// `[1, n]`.
+    Flatten(usize),
+    /// `[1, n]` → `[1, n]`: a matrix, `[from][to]`, and a shift.
+    Linear {
+        matrix: Vec<f32>,
+        shift: Vec<f32>,
+    },
+}
+
+/// What an output may be, by its shape and last operator; empty if it is nothing that is read here.
+pub(super) fn guess(place: &Place, output: &Output) -> Vec<HeadKind> {
+    use HeadKind::{Affine, Classes, Coordinates, Displacement, Heatmaps, Mask};
+    if output.data_type != 1 {
+        return vec![];
+    }
+    let softmax = matches!(output.last.as_str(), "Softmax" | "LogSoftmax");
+    match (place.pair, &output.shape[..]) {
+        (true, [1, 3, size @ ..]) if size == place.size => vec![Displacement],
+        (true, shape) if shape.iter().product::<usize>() == 12 => vec![Affine],
+        (true, _) => vec![],
+        (false, [1, _] | [1, _, 1, 1]) if softmax => vec![Classes],
+        (false, [1, _, 1, 1]) => vec![Classes],
+        (false, [1, n]) if n % 2 == 1 => vec![Classes],
+        (false, [1, _]) => vec![Classes, Coordinates],
+        (false, [1, _, 2]) => vec![Coordinates],
+        (false, [1, n, size @ ..]) if is_fraction(size, &place.size) => match n {
+            1 => vec![Mask],
+            _ if softmax => vec![Mask],
+            _ if size != place.size => vec![Heatmaps],
+            _ => vec![Heatmaps, Mask],
+        },
+        _ => vec![],
+    }
+}
+
+/// Is a map a whole fraction of the input, the same along both axes?
+fn is_fraction(map: &[usize], of: &[usize]) -> bool {
+    let ([h, w], [height, width]) = (map, of) else { return false };
+    *h > 0 && *w > 0 && height % h == 0 && width % w == 0 && height / h == width / w
+}
+
+/// The head that an output becomes.
+///
+/// # Errors
+/// [`crate::Error::Option`] for a kind that the output's shape cannot be, and for answers that do
+/// not fit it.
+pub(super) fn head(
+    kind: HeadKind,
+    output: &Output,
+    place: &Place,
+    grid: Option<&GridSpec>,
+    answers: &Answers,
+    open: &mut Open,
+    guesses: &mut Vec<String>,
+) -> Result<HeadSpec> {
+    let count: usize = output.shape.iter().product();
+    let maps = matches!(kind, HeadKind::Displacement | HeadKind::Heatmaps | HeadKind::Mask);
+    let fits = match kind {
+        HeadKind::Displacement => place.pair && guess(place, output) == [kind],
+        HeadKind::Affine => place.pair && count == 12,
+        HeadKind::Coordinates => !place.pair && count % 2 == 0 && output.shape.len() <= 3,
+        HeadKind::Classes => !place.pair && output.shape.get(1) == Some(&count),
+        _ => !place.pair && output.shape.len() == 4 && is_fraction(&output.shape[2..], &place.size),
+    };
+    if !fits || output.data_type != 1 || output.shape.first() != Some(&1) {
+        let expected = format!("an output that can be {}", word(kind));
+        let found = format!("{} {:?} for input {:?}", output.name, output.shape, place.size);
+        return Err(wrong("--head", &expected, &found));
+    }
+    let channels = if maps { output.shape[1] } else { count };
+    let mut convert = Vec::new();
+    let channel_def = match kind {
+        HeadKind::Displacement => displacement(place, grid, answers, open, &mut convert)?,
+        HeadKind::Affine => {
+            affine(place, &output.shape, affine_form(answers, open), &mut convert);
+            vec![]
+        }
+        HeadKind::Coordinates => {
+            coordinates(place, output, answers, open, &mut convert)?;
+            names(output, count / 2, answers, open)?
+        }
+        HeadKind::Classes => {
+            if matches!(output.last.as_str(), "Softmax" | "Sigmoid") {
+                guesses.push(format!("the {} before {} is cut off", output.last, output.name));
+                convert.push(Convert::Cut);
+            }
+            convert.extend((output.shape.len() > 2).then_some(Convert::Flatten(count)));
+            names(output, count, answers, open)?
+        }
+        _ => {
+            let values = values(kind, output, answers, open);
+            convert.extend(match (kind, values, output.last.as_str()) {
+                (HeadKind::Heatmaps, Values::Logits, _) => Some(Convert::Sigmoid),
+                (HeadKind::Mask, Values::Probabilities, "Sigmoid") => Some(Convert::Cut),
+                (HeadKind::Mask, Values::Probabilities, _) => Some(Convert::LogOdds),
+                _ => None,
+            });
+            names(output, channels, answers, open)?
+        }
+    };
+    let units = match kind {
+        HeadKind::Displacement => Some(Units::Voxels),
+        HeadKind::Coordinates => Some(Units::Pixels),
+        _ => None,
+    };
+    let head = Head {
+        name: output.name.clone(),
+        kind,
+        num_channels: channels,
+        spatial_shape: if maps { output.shape[2..].to_vec() } else { vec![] },
+        dtype: Dtype::Float32,
+        channel_def,
+        units,
+        peak: None,
+        region: None,
+    };
+    Ok(HeadSpec { head, convert })
+}
+
+/// What an output finds.
+fn names(output: &Output, count: usize, answers: &Answers, open: &mut Open) -> Result<Vec<String>> {
+    let Some(names) = of(&answers.names, &output.name) else {
+        let about = format!("the names of the {count} things that {} finds", output.name);
+        open.ask("--names", about, format!("{}=a,b,…|@FILE", output.name));
+        return Ok(vec![String::new(); count]);
+    };
+    match names.0.len() == count {
+        true => Ok(names.0.clone()),
+        false => {
+            let expected = format!("{count} names for {}", output.name);
+            Err(wrong("--names", &expected, &names.0.len().to_string()))
+        }
+    }
+}
+
+/// The axes as they were answered, each of `wanted` once.
+fn axes(answers: &Answers, wanted: &[&str], choices: &str, open: &mut Open) -> Result<Vec<String>> {
+    let Some(axes) = &answers.axes else {
+        open.ask("--axes", "the axis of each channel or number, x the tensor's last", choices);
+        return Ok(wanted.iter().map(|a| a.to_string()).collect());
+    };
+    let mut sorted: Vec<&str> = axes.iter().map(String::as_str).collect();
+    sorted.sort_unstable();
+    match sorted == wanted {
+        true => Ok(axes.clone()),
+        false => Err(wrong("--axes", choices, &axes.join(","))),
+    }
+}
+
+fn displacement(
+    place: &Place,
+    grid: Option<&GridSpec>,
+    answers: &Answers,
+    open: &mut Open,
+    convert: &mut Vec<Convert>,
+) -> Result<Vec<String>> {
+    let axes = axes(answers, &["x", "y", "z"], "x,y,z|z,y,x", open)?;
+    let unit = unit(HeadKind::Displacement, answers, open)?;
+    let spacing = grid.filter(|g| g.fit == Fit::Resample).map(|g| g.spacing_mm);
+    if unit == Unit::Mm && spacing.is_none() && answers.fit.is_some() {
+        return Err(wrong("--units", "mm only with --fit resample", "mm"));
+    }
+    let voxels = |axis: &String| {
+        let axis = ["x", "y", "z"].iter().position(|a| a == axis).unwrap_or(0);
+        let size = place.size[2 - axis] as f64;
+        (match unit {
+            Unit::Mm => 1.0 / spacing.unwrap_or([1.0; 3])[axis],
+            Unit::Normalised => size / 2.0,
+            Unit::NormalisedCorners => (size - 1.0) / 2.0,
+            _ => 1.0,
+        }) as f32
+    };
+    if unit != Unit::Voxels {
+        convert.push(Convert::Scale(axes.iter().map(voxels).collect()));
+    }
+    Ok(axes)
+}
+
+/// θ maps −1 … 1 of the fixed image to −1 … 1 of the moving one: with half sizes h and the centre c,
+/// p ↦ c + h · (A h⁻¹ (p − c) + t), so W = h A h⁻¹ − 1 and b = h t.
+fn affine(place: &Place, shape: &[usize], form: AffineForm, convert: &mut Vec<Convert>) {
+    if shape != [1, 12] {
+        convert.push(Convert::Flatten(12));
+    }
+    let less = match form {
+        AffineForm::Voxels => return,
+        AffineForm::Theta => 0.0,
+        AffineForm::ThetaCorners => 1.0,
+    };
+    let half = [2, 1, 0].map(|axis| (place.size[axis] as f64 - less) / 2.0);
+    let (mut matrix, mut shift) = (vec![0.0; 144], vec![0.0; 12]);
+    for row in 0..3 {
+        for column in 0..3 {
+            let to = 3 * row + column;
+            matrix[(4 * row + column) * 12 + to] = (half[row] / half[column]) as f32;
+            shift[to] = if row == column { -1.0 } else { 0.0 };
+        }
+        matrix[(4 * row + 3) * 12 + 9 + row] = half[row] as f32;
+    }
+    convert.push(Convert::Linear { matrix, shift });
+}
+
+fn coordinates(
+    place: &Place,
+    output: &Output,
+    answers: &Answers,
+    open: &mut Open,
+    convert: &mut Vec<Convert>,
+) -> Result<()> {
+    let count: usize = output.shape.iter().product();
+    if output.shape.len() != 2 {
+        convert.push(Convert::Flatten(count));
+    }
+    let axes = axes(answers, &["x", "y"], "x,y|y,x", open)?;
+    let unit = unit(HeadKind::Coordinates, answers, open)?;
+    if axes == ["x", "y"] && unit == Unit::Pixels {
+        return Ok(());
+    }
+    let (mut matrix, mut shift) = (vec![0.0; count * count], vec![0.0; count]);
+    for from in 0..count {
+        let axis = usize::from(axes[from % 2] == "y");
+        let to = from - from % 2 + axis;
+        let size = place.size[1 - axis] as f32;
+        let (factor, add) = match unit {
+            Unit::Unit => (size, 0.0),
+            Unit::Normalised => (size / 2.0, (size - 1.0) / 2.0),
+            Unit::NormalisedCorners => ((size - 1.0) / 2.0, (size - 1.0) / 2.0),
+            _ => (1.0, 0.0),
+        };
+        matrix[from * count + to] = factor;
+        shift[to] = add;
+    }
+    convert.push(Convert::Linear { matrix, shift });
+    Ok(())
+}
