@@ -143,8 +143,11 @@ impl Network {
     /// # Panics
     /// If an input has not its tensor's number of elements.
     pub fn run(&self, inputs: &[&[f32]], outputs: &mut Vec<Vec<f32>>) -> Result<()> {
-        match &self.program {
-            Program::Own(plan) => plan.run(inputs, outputs),
+        let sure: &[bool] = match &self.program {
+            Program::Own(plan) => {
+                plan.run(inputs, outputs);
+                &plan.finite
+            }
             Program::Tract(plan) => {
                 // tract's `Executor::multithread(1)` would use every core (sonos/tract#2894);
                 // `RayonGlobal` means the pool of the calling thread.
@@ -155,11 +158,14 @@ impl Network {
                 let run = || self.run_tract(plan, inputs, outputs);
                 multithread_tract_scope(executor, || caught(run))
                     .map_err(|e| failed(&self.name, e))?;
+                &[]
             }
-        }
+        };
+        let finite = |part: &[f32]| part.iter().all(|v| v.is_finite());
         if outputs
             .iter()
-            .all(|o| o.par_chunks(1 << 16).all(|part| part.iter().all(|v| v.is_finite())))
+            .enumerate()
+            .all(|(i, output)| sure.get(i) == Some(&true) || output.par_chunks(1 << 16).all(finite))
         {
             return Ok(());
         }
@@ -183,19 +189,15 @@ impl Network {
         }
     }
 
-    /// The steps of our engine, in order, with how long each took in one run; empty for a graph
-    /// that tract runs.
+    /// Runs once and tells of every step of our engine, in order, how long it took; of none for a
+    /// graph that tract runs.
     ///
     /// # Panics
     /// As [`Network::run`].
-    pub fn profile(&self, inputs: &[&[f32]]) -> Vec<(StepInfo, Duration)> {
-        let mut steps = Vec::new();
+    pub fn profile(&self, inputs: &[&[f32]], observe: impl FnMut(&StepInfo, Duration)) {
         if let Program::Own(plan) = &self.program {
-            plan.run_observed(inputs, &mut Vec::new(), |info, took| {
-                steps.push((info.clone(), took))
-            });
+            plan.run_observed(inputs, &mut Vec::new(), observe);
         }
-        steps
     }
 
     fn run_tract(
