@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for _ in 0..arguments.repeat {
         let voxels = pair.fixed.data.len();
         let mut lines = Lines { voxels, ..Lines::default() };
-        line("", "other", 0, 0, Duration::ZERO);
+        line("", "start", 0, 0, Duration::ZERO);
         let found = register(&session, &pair.fixed, &pair.moving, &Options::default(), &mut lines)?;
         let start = Instant::now();
         let warped = session.install(|| warp(&pair.moving, &found.field, &pair.fixed.geometry));
@@ -47,7 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         drop(warped);
         // The other displacement networks are like the first.
         for (network, input) in session.networks().iter().zip(&lines.inputs) {
-            line("", "other", 0, 0, Duration::ZERO);
+            line("", "network", 0, 0, Duration::ZERO);
             session.install(|| {
                 network.profile(&[input], |step, took| {
                     let what = format!("{} {} → {}", step.op, step.from, step.to);
@@ -79,16 +79,16 @@ impl Probe for Lines {
         if self.inputs.len() < 2 {
             self.inputs.push(input.to_vec());
         }
-        line("", "other", 0, 0, Duration::ZERO);
+        line("", "input", 0, 0, Duration::ZERO);
     }
 
     fn stage(&mut self, stage: Stage, took: Duration) {
         let (what, bytes) = match stage {
-            // Of both: their range, their percentiles in two passes, scaling, sampling on the
-            // grid; then a copy of one of them.
-            Stage::Preprocess => ("both images", 2 * 7 * IMAGE + 2 * IMAGE),
-            // Is every number of the output finite?
-            Stage::Infer => ("check", FIELD),
+            // Of both: their percentiles in two passes, scaling, sampling on the grid; then a
+            // copy of one of them.
+            Stage::Preprocess => ("both images", 2 * 6 * IMAGE + 2 * IMAGE),
+            // Told of step by step below.
+            Stage::Infer => ("", 0),
             Stage::Warp => {
                 self.warps += 1;
                 let field = if self.warps == 1 { 0 } else { FIELD };

@@ -245,9 +245,10 @@ impl PlanarLayer {
         let largest =
             |t: &Table| 2f64.powi(31) * f64::from(t.factor).abs() + f64::from(t.bias).abs();
         let fits = |t: &Table| largest(t) < f64::from(f32::MAX);
-        let tables = self.phases.iter().flat_map(|phase| phase.tables.as_flattened());
-        let slope = self.activation.negative_slope.abs() <= 1.0;
-        self.from.quant.is_some() && slope && tables.into_iter().all(fits)
+        let Activation { negative_slope, max } = self.activation;
+        let mut tables = self.phases.iter().flat_map(|phase| phase.tables.as_flattened());
+        let activated = negative_slope.abs() <= 1.0 && max >= f32::MIN;
+        self.from.quant.is_some() && activated && tables.all(fits)
     }
 
     /// Computes the whole output; `outputs` are the graph's. Tasks differ in what they write,
