@@ -119,6 +119,28 @@ fn multiply_adds(kernel: Option<(&'static str, u64, fn())>) -> serde_json::Value
     })
 }
 
+/// Cycles of a core per nanosecond, by additions that wait for each other.
+fn gigahertz() -> f64 {
+    const ADDITIONS: u64 = 10;
+    let best = fastest(|| {
+        let mut sum = 0u64;
+        for _ in 0..STEPS {
+            // SAFETY: registers only.
+            #[cfg(target_arch = "x86_64")]
+            unsafe {
+                std::arch::asm!(".rept 10", "add {0}, {1}", ".endr", inout(reg) sum, in(reg) 3u64);
+            }
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            unsafe {
+                std::arch::asm!(".rept 10", "add {0}, {0}, {1}", ".endr", inout(reg) sum, in(reg) 3u64);
+            }
+        }
+        black_box(sum);
+    });
+    (STEPS * ADDITIONS) as f64 / best.as_nanos() as f64
+}
+
 /// Billions of bytes copied per second: each of them read once and written once.
 fn copied(bytes: usize) -> f64 {
     // Written with other than zeros, which would leave the pages to the first copy to get.
@@ -131,6 +153,7 @@ fn main() {
     let ceilings = serde_json::json!({
         "f32": multiply_adds(kernels::f32()),
         "int8": multiply_adds(kernels::int8()),
+        "gigahertz": gigahertz(),
         "copied_gb_per_s": { "4 MiB": copied(4 << 20), "256 MiB": copied(256 << 20) },
     });
     println!("{ceilings}");

@@ -61,7 +61,13 @@ fn main() -> Result<(), Box<dyn Error>> {
                 write_f32(path, &outputs.concat())?;
                 println!("written");
             }
-            ("layers", _) => println!("{}", layers(&pool.install(|| network.profile(&inputs)))),
+            ("layers", _) => {
+                let mut steps = Vec::new();
+                pool.install(|| {
+                    network.profile(&inputs, |step, took| steps.push(layer(step, took)))
+                });
+                println!("{}", serde_json::Value::from(steps));
+            }
             ("quit", _) => break,
             (other, _) => {
                 return Err(format!("expected run, output, layers or quit, found {other}").into());
@@ -72,13 +78,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Milliseconds, kind, speed and name of every step, as JSON.
-fn layers(steps: &[(StepInfo, Duration)]) -> String {
-    let layer = |(step, took): &(StepInfo, Duration)| {
-        let what = format!("{} to {}", step.from, step.to);
-        serde_json::json!([took.as_secs_f64() * 1e3, step.op, what, step.name, step.macs])
-    };
-    serde_json::Value::from_iter(steps.iter().map(layer)).to_string()
+/// Milliseconds, kind, tensors, name and multiply-accumulates of a step, as JSON.
+fn layer(step: &StepInfo, took: Duration) -> serde_json::Value {
+    let what = format!("{} to {}", step.from, step.to);
+    serde_json::json!([took.as_secs_f64() * 1e3, step.op, what, step.name, step.macs])
 }
 
 fn read_f32(path: &PathBuf) -> Result<Vec<f32>, std::io::Error> {

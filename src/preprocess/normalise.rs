@@ -58,11 +58,12 @@ impl Normalise {
             }
             Normalise::Percentile { low, high } => {
                 let samples = samples();
-                let range = spread(&samples)?;
                 let [zero, one] = samples.percentiles([low, high]);
                 // A mostly empty image (a small organ on black) may have both percentiles in
                 // the background: then its whole range is the contrast there is.
-                if one > zero { (zero, one, true) } else { (range.0, range.1, true) }
+                let between = Some((zero, one)).filter(|(zero, one)| one > zero);
+                let (zero, one) = between.or_else(|| spread(&samples))?;
+                (zero, one, true)
             }
             Normalise::ZScore => {
                 let samples = samples();

@@ -21,12 +21,15 @@ pub(super) fn percentiles<const N: usize>(data: &[f32], percents: [f64; N]) -> [
     let mut uppers: Vec<u32> = around.as_flattened().iter().map(|(upper, _)| *upper).collect();
     uppers.sort_unstable();
     uppers.dedup();
-    let part = |upper: u32| uppers.iter().position(|u| *u == upper);
+    const NONE: u32 = u32::MAX;
+    let mut part = vec![NONE; COUNTERS];
+    uppers.iter().zip(0..).for_each(|(upper, number)| part[*upper as usize] = number);
     let fine = count(data, uppers.len(), |key| {
-        part(key >> 16).map(|part| (part as u32) << 16 | key & 0xffff)
+        let part = part[(key >> 16) as usize];
+        (part != NONE).then_some(part << 16 | key & 0xffff)
     });
     let sample = |(upper, rank): (u32, usize)| {
-        let (_, counters) = fine.split_at(part(upper).unwrap_or(0) * COUNTERS);
+        let (_, counters) = fine.split_at(part[upper as usize] as usize * COUNTERS);
         f64::from(value(upper << 16 | bucket(counters, rank).0))
     };
     std::array::from_fn(|i| {

@@ -23,6 +23,8 @@ pub struct Plan {
     steps: Vec<Step>,
     pub inputs: Vec<Tensor>,
     pub outputs: Vec<Tensor>,
+    /// Of which outputs every value is surely a number.
+    pub finite: Vec<bool>,
     arenas: Arenas,
     pub arena_bytes: usize,
 }
@@ -110,12 +112,21 @@ impl Plan {
             steps.push(Step { borders: vec![], work: Work::Unpack(Unpack { from, output }), info });
         }
         let tensors = |ids: &[Id]| ids.iter().map(|id| graph.tensors[*id].clone()).collect();
+        let mut finite = vec![false; graph.outputs.len()];
+        for step in &steps {
+            if let Work::Planar(layer) = &step.work
+                && let Some(output) = layer.output()
+            {
+                finite[output] = layer.is_finite();
+            }
+        }
         // Memory is taken here, not in the first run.
         arenas.lend(layout.bytes, |_| ());
         Some(Plan {
             steps,
             inputs: tensors(&graph.inputs),
             outputs: tensors(&graph.outputs),
+            finite,
             arenas: arenas.clone(),
             arena_bytes: layout.bytes,
         })

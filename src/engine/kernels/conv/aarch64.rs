@@ -141,6 +141,23 @@ unsafe fn store_bytes(q16: int16x4_t, to: *mut u8, channels: usize) {
     }
 }
 
+/// Of whole vectors.
+#[inline(always)]
+unsafe fn store_position<const N: usize>(q16: [int16x4_t; N], to: *mut u8) {
+    unsafe {
+        for (n, pair) in q16.chunks(2).enumerate() {
+            let to = to.add(8 * n).cast::<i8>();
+            match *pair {
+                [first, second] => vst1_s8(to, vqmovn_s16(vcombine_s16(first, second))),
+                _ => {
+                    let q8 = vreinterpret_s32_s8(vqmovn_s16(vcombine_s16(pair[0], pair[0])));
+                    to.cast::<i32>().write_unaligned(vget_lane_s32::<0>(q8));
+                }
+            }
+        }
+    }
+}
+
 macro_rules! four_lanes {
     ($level:ident, $sum:ty, $init:expr, $dot:expr, $total:expr, $size:literal, $block:ident) => {
         impl I8Vectors for $level {
@@ -189,15 +206,36 @@ macro_rules! four_lanes {
             ) {
                 unsafe { store_bytes(code::<LINEAR>($total(s), t, n, codes), to, channels) }
             }
+            #[inline(always)]
+            unsafe fn finish_position<const N: usize, const LINEAR: bool>(
+                sums: [$sum; N],
+                t: &I8Tile,
+                to: *mut u8,
+                codes: Codes,
+            ) {
+                unsafe {
+                    if t.channels >= 4 * N {
+                        let mut q16 = [vdup_n_s16(0); N];
+                        for n in 0..N {
+                            q16[n] = code::<LINEAR>($total(sums[n]), t, n, codes);
+                        }
+                        return store_position(q16, to);
+                    }
+                    for (n, sum) in sums.into_iter().enumerate() {
+                        let channels = t.channels.saturating_sub(4 * n);
+                        Self::finish_stored::<LINEAR>(sum, t, n, to.add(4 * n), codes, channels);
+                    }
+                }
+            }
         }
     };
 }
 
-/// Each output channel's sum in two halves: channels 0 0 1 1 and 2 2 3 3.
-type Halves = (int32x4_t, int32x4_t);
+/// The sum of each lane in two halves: lanes 0 0 1 1 and 2 2 3 3.
+pub type Halves = (int32x4_t, int32x4_t);
 
 #[inline(always)]
-unsafe fn halves(sum: int32x4_t) -> Halves {
+pub unsafe fn halves(sum: int32x4_t) -> Halves {
     unsafe {
         let zero = vdupq_n_s32(0);
         (vzip1q_s32(sum, zero), vzip2q_s32(sum, zero))
@@ -206,7 +244,7 @@ unsafe fn halves(sum: int32x4_t) -> Halves {
 
 /// Products in i16, which |w| ≤ 127 keeps in range, added pairwise into i32.
 #[inline(always)]
-unsafe fn dot_neon(sum: Halves, a: int8x16_t, w: int8x16_t) -> Halves {
+pub unsafe fn dot_neon(sum: Halves, a: int8x16_t, w: int8x16_t) -> Halves {
     unsafe {
         let low = vmull_s8(vget_low_s8(a), vget_low_s8(w));
         let high = vmull_high_s8(a, w);
@@ -237,8 +275,30 @@ unsafe fn same(sum: int32x4_t) -> int32x4_t {
     sum
 }
 
-/// Two groups: two products of int8 fit an i16 (2 · 128 · 127 = 32512), so one pairwise addition
-/// serves both.
+/// Adds the products of two groups. Two products of int8 fit an i16 (2 · 128 · 127 = 32512), so one
+/// pairwise addition serves both. As one piece of assembly: the compiler would form the products of
+/// all sums first, and then keep sums in memory for want of registers.
+#[inline(always)]
+pub unsafe fn dot_two(sum: Halves, a: [int8x16_t; 2], w: [int8x16_t; 2]) -> Halves {
+    let (mut low, mut high) = sum;
+    unsafe {
+        asm!(
+            "smull {p:v}.8h, {w0:v}.8b, {a0:v}.8b",
+            "smull2 {q:v}.8h, {w0:v}.16b, {a0:v}.16b",
+            "smlal {p:v}.8h, {w1:v}.8b, {a1:v}.8b",
+            "smlal2 {q:v}.8h, {w1:v}.16b, {a1:v}.16b",
+            "sadalp {low:v}.4s, {p:v}.8h",
+            "sadalp {high:v}.4s, {q:v}.8h",
+            low = inout(vreg) low, high = inout(vreg) high,
+            a0 = in(vreg) a[0], a1 = in(vreg) a[1], w0 = in(vreg) w[0], w1 = in(vreg) w[1],
+            p = out(vreg) _, q = out(vreg) _,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    (low, high)
+}
+
+/// Two groups.
 #[inline(always)]
 unsafe fn block_neon<const M: usize, const N: usize, const T: usize>(
     input: *const i8,
@@ -247,25 +307,18 @@ unsafe fn block_neon<const M: usize, const N: usize, const T: usize>(
     sums: &mut [[Halves; N]; M],
 ) {
     unsafe {
-        let w: [[[int8x16_t; N]; T]; 2] = std::array::from_fn(|k| {
-            std::array::from_fn(|t| {
-                std::array::from_fn(|n| vld1q_s8(weights.add(((k * T + t) * N + n) * 16)))
-            })
+        let w: [[[int8x16_t; 2]; N]; T] = std::array::from_fn(|t| {
+            std::array::from_fn(|n| [0, T].map(|k| vld1q_s8(weights.add(((k + t) * N + n) * 16))))
         });
         for at in 0..M + T - 1 {
             let a = vreinterpret_s32_s8(vld1_s8(input.add(at * step)));
-            let a0 = vreinterpretq_s8_s32(vdupq_lane_s32::<0>(a));
-            let a1 = vreinterpretq_s8_s32(vdupq_lane_s32::<1>(a));
+            let a = [vdupq_lane_s32::<0>(a), vdupq_lane_s32::<1>(a)];
+            let a = [vreinterpretq_s8_s32(a[0]), vreinterpretq_s8_s32(a[1])];
             for tap in 0..T {
                 if at >= tap && at - tap < M {
                     for n in 0..N {
-                        let (w0, w1) = (w[0][tap][n], w[1][tap][n]);
-                        let low = vmull_s8(vget_low_s8(w0), vget_low_s8(a0));
-                        let low = vmlal_s8(low, vget_low_s8(w1), vget_low_s8(a1));
-                        let high = vmull_high_s8(w0, a0);
-                        let high = vmlal_high_s8(high, w1, a1);
                         let sum = &mut sums[at - tap][n];
-                        *sum = (vpadalq_s16(sum.0, low), vpadalq_s16(sum.1, high));
+                        *sum = dot_two(*sum, a, w[tap][n]);
                     }
                 }
             }
@@ -344,7 +397,7 @@ pub const NEON: Tiles = Tiles {
     lanes: 4,
     f32: f32_tiles!(1: [1 2 3 4 5 6 7 8], 2: [1 2 3 4 5 6 7 8], 3: [1 2 3 4 5 6 7],
         4: [1 2 3 4 5 6]),
-    i8: i8_tiles!(Neon, "neon", 1: [1 2 3 4 5 6 7 8], 2: [1 2 3 4]),
+    i8: i8_tiles!(Neon, "neon", 1: [1 2 3 4 5 6], 2: [1 2 3 4]),
     transforms: (transform::forward::<Neon>, transform::inverse::<Neon>),
 };
 

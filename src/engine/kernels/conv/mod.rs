@@ -14,7 +14,7 @@
 
 #[cfg(target_arch = "aarch64")]
 pub mod aarch64;
-pub(super) mod body;
+pub(in crate::engine::kernels) mod body;
 mod layer;
 pub mod scalar;
 mod transform;

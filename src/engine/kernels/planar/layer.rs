@@ -232,6 +232,25 @@ impl PlanarLayer {
         4 * self.weights.len()
     }
 
+    /// The graph's output that it writes, if it writes one.
+    pub fn output(&self) -> Option<usize> {
+        match self.to {
+            Target::Output { number, .. } => Some(number),
+            Target::Image(_) => None,
+        }
+    }
+
+    /// Is every value that it can write a number? In int8 a sum is an i32.
+    pub fn is_finite(&self) -> bool {
+        let largest =
+            |t: &Table| 2f64.powi(31) * f64::from(t.factor).abs() + f64::from(t.bias).abs();
+        let fits = |t: &Table| largest(t) < f64::from(f32::MAX);
+        let Activation { negative_slope, max } = self.activation;
+        let mut tables = self.phases.iter().flat_map(|phase| phase.tables.as_flattened());
+        let activated = negative_slope.abs() <= 1.0 && max >= f32::MIN;
+        self.from.quant.is_some() && activated && tables.all(fits)
+    }
+
     /// Computes the whole output; `outputs` are the graph's. Tasks differ in what they write,
     /// never in how they sum: the same bits with any number of threads.
     pub fn run(&self, memory: Memory, outputs: &mut [Vec<f32>]) {

@@ -225,3 +225,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn only_int8_of_sane_numbers_is_surely_finite() {
+    let finite = |weights: Weights, quant: Option<Quant>, bias: f32, max: f32| {
+        let [kernel, stride, dilation] = [[1; 3]; 3];
+        let (transposed, before, groups, bias) = (false, [0; 3], 1, vec![bias]);
+        let conv = Conv { transposed, kernel, stride, dilation, before, groups, weights, bias };
+        let from = Image { origin: 0, stride: [4; 3], channels: 1, size: [1; 3], quant };
+        let to = Target::Output { number: 0, size: [1; 3] };
+        let activation = Activation { negative_slope: 0.0, max };
+        PlanarLayer::new(&conv, activation, from, to, [1; 3], Simd::SCALAR).is_finite()
+    };
+    let int8 = |scale: f32| Weights::I8 { values: vec![1], scale: vec![scale] };
+    assert!(finite(int8(0.1), Some(IN), 1e30, f32::INFINITY));
+    assert!(!finite(int8(1e32), Some(IN), 0.0, f32::INFINITY), "2³¹ · 1e32 · 0.02");
+    assert!(!finite(int8(f32::NAN), Some(IN), 0.0, f32::INFINITY));
+    assert!(!finite(int8(0.1), Some(IN), f32::INFINITY, 6.0));
+    assert!(!finite(int8(0.1), Some(IN), 0.0, f32::NEG_INFINITY));
+    assert!(!finite(Weights::F32(vec![1.0]), None, 0.0, 6.0));
+}
