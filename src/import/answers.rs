@@ -229,7 +229,8 @@ pub enum Unit {
     /// Of --spacing; of displacements
     Mm,
     /// 0 to 1 over the input's size; of coordinates
-    Unit,
+    #[value(name = "unit")]
+    Share,
     /// −1 to 1 from edge to edge, as grid_sample with align_corners=False
     Normalised,
     /// −1 to 1 from the first to the last voxel's middle, align_corners=True

@@ -92,7 +92,7 @@ pub(super) fn head(
     let fits = match kind {
         HeadKind::Displacement => place.pair && guess(place, output) == [kind],
         HeadKind::Affine => place.pair && count == 12,
-        HeadKind::Coordinates => !place.pair && count % 2 == 0 && output.shape.len() <= 3,
+        HeadKind::Coordinates => !place.pair && count.is_multiple_of(2) && output.shape.len() <= 3,
         HeadKind::Classes => !place.pair && output.shape.get(1) == Some(&count),
         _ => !place.pair && output.shape.len() == 4 && is_fraction(&output.shape[2..], &place.size),
     };
@@ -256,7 +256,7 @@ fn coordinates(
         let to = from - from % 2 + axis;
         let size = place.size[1 - axis] as f32;
         let (factor, add) = match unit {
-            Unit::Unit => (size, 0.0),
+            Unit::Share => (size, 0.0),
             Unit::Normalised => (size / 2.0, (size - 1.0) / 2.0),
             Unit::NormalisedCorners => ((size - 1.0) / 2.0, (size - 1.0) / 2.0),
             _ => (1.0, 0.0),

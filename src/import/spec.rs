@@ -397,7 +397,7 @@ pub(super) fn unit(kind: HeadKind, answers: &Answers, open: &mut Open) -> Result
         ),
         _ => (
             "what coordinates are counted in",
-            &[Unit::Pixels, Unit::Unit, Unit::Normalised, Unit::NormalisedCorners],
+            &[Unit::Pixels, Unit::Share, Unit::Normalised, Unit::NormalisedCorners],
         ),
     };
     let name = |unit: &Unit| unit.to_possible_value().map(|v| v.get_name().to_string());
