@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::device::Cluster;
 use super::report::Report;
 use super::statistics::{Change, Verdict, change};
 use crate::html::{Cell, Column, Marks, Page, Plot, Table};
@@ -133,17 +134,29 @@ const VERSION: &str = "intraop";
 fn differences(reports: &[Report]) -> Vec<Difference> {
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".into());
     type Value<'a> = (&'a str, &'a dyn Fn(&Report) -> String);
-    let values: [Value; 9] = [
+    let values: [Value; 15] = [
         (VERSION, &|r| r.intraop.clone()),
         ("device", &|r| text(&r.device.model)),
         ("chip", &|r| format!("{}, {}", text(&r.device.soc), r.device.architecture)),
         ("model", &|r| format!("{} {:.12}", r.model.name, r.model.sha256)),
+        ("networks", &|r| r.settings.graphs.join(", ")),
+        ("alignment", &|r| r.settings.initial.clone().unwrap_or_else(|| "the model's".into())),
         ("input", &|r| r.settings.input.clone()),
         ("threads", &|r| r.settings.threads.to_string()),
         ("cores", &|r| format!("{:?}", r.settings.cores)),
         ("vectors", &|r| r.settings.simd.clone()),
+        ("build", &|r| if r.settings.debug_build { "for tests" } else { "release" }.into()),
+        ("system", &|r| r.device.system.clone()),
+        ("limit of processors", &|r| format!("{:?}", r.device.cpu_limit)),
+        ("clock", &|r| {
+            let of = |c: &Cluster| format!("{:?} to {:?} MHz", c.governor, c.limit_mhz);
+            r.device.clusters.iter().map(of).collect::<Vec<_>>().join(", ")
+        }),
         ("pace", &|r| {
-            r.settings.paced_hz.map_or("one after the other".into(), |hz| format!("{hz} Hz"))
+            let hz = r.settings.paced_hz;
+            let pace = hz.map_or("one after the other".into(), |hz| format!("{hz} Hz"));
+            let minutes = r.settings.sustain_minutes;
+            pace + &minutes.map_or(String::new(), |minutes| format!(" for {minutes} minutes"))
         }),
     ];
     let difference = |(what, of): &Value| {
@@ -157,10 +170,13 @@ fn differences(reports: &[Report]) -> Vec<Difference> {
 /// A page of a comparison; `names` are the reports', `samples` the end-to-end times of each in ns,
 /// where they are known.
 pub fn comparison_page(comparison: &Comparison, names: &[String], times: &[Vec<f64>]) -> String {
-    let ms = |times: &Vec<f64>| vec![times.iter().map(|ns| ns / 1e6).collect()];
+    let ms = |times: &Vec<f64>| {
+        let every = times.len().div_ceil(super::page::DRAWN).max(1);
+        vec![times.iter().step_by(every).map(|ns| ns / 1e6).collect()]
+    };
     let strips = Plot {
         title: "End to end".into(),
-        how_to_read: "One dot per run; the box holds the middle half, its line is the median."
+        how_to_read: "A dot per run, of many every so manyth; the box holds the middle half, its line is the median."
             .into(),
         x: "ms".into(),
         y: String::new(),

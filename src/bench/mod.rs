@@ -1,5 +1,5 @@
 //! How fast a package runs on this machine, and whether that can be believed: the package's golden
-//! case before and after, the same answer from the first run to the last, percentiles only of runs
+//! case before and after, the first answer again at the end, percentiles only of runs
 //! enough for them, and what the machine did meanwhile.
 
 pub mod device;
@@ -35,7 +35,7 @@ use sample::{Clock, samples};
 /// What to measure.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Timed runs; with `sustain` as many as fit.
+    /// Timed runs, at least 1; with `sustain` as many as fit.
     pub runs: usize,
     /// Runs that are not counted, after the first and before the others.
     pub warmup: usize,
@@ -63,8 +63,7 @@ pub struct Outcome {
 ///
 /// # Errors
 /// [`Error::Check`] when the golden case is not met, before or after, or when two runs give
-/// different answers: a wrong result has no speed. [`Error::Unusable`] where one run is longer than
-/// all the time there is. And those of opening and running the package.
+/// different answers: a wrong result has no speed. And those of opening and running the package.
 pub fn run(
     open: impl FnOnce() -> Result<Package>,
     options: &SessionOptions,
@@ -75,7 +74,6 @@ pub fn run(
 ) -> Result<Outcome> {
     let system = System::default();
     let device = system.device();
-    let load_average = system.text("proc/loadavg");
     let started_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
 
     let clock = Instant::now();
@@ -87,8 +85,12 @@ pub fn run(
     let verify = clock.elapsed() - load - optimise;
 
     let mut work = Work::new(&session, registration, input)?;
-    let clock = Clock { system: &system, cores: &device.allowed_cores };
+    let cores = if options.cores.is_empty() { &device.allowed_cores } else { &options.cores };
+    let clock = Clock { system: &system, cores };
+    let (others, begun) = (system.others_seconds(), Instant::now());
     let sampled = samples(&mut work, plan, &clock, probe)?;
+    let took = begun.elapsed().as_secs_f64();
+    let others = system.others_seconds().zip(others).map(|(after, before)| after - before);
     let checks = Checks {
         golden_engine: session.package().golden()?.engine,
         golden_difference: golden_before.max(session.verify()?),
@@ -114,11 +116,13 @@ pub fn run(
         stages: report::stages(&sampled.runs),
         paced: sampled.paced,
         minutes: report::minutes(&sampled.runs, &sampled.readings, plan.sustain),
+        // The system counts in hundredths of a second.
+        other_work: others.filter(|_| took >= 1.0).map(|seconds| (seconds / took).max(0.0)),
         memory: Vec::new(),
         budget: None,
         warnings: Vec::new(),
     };
-    report.warnings = report.find_warnings(load_average.as_deref(), &sampled.readings);
+    report.warnings = report.find_warnings(&sampled.readings);
     Ok(Outcome { report, samples: sampled.runs })
 }
 

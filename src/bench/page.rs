@@ -6,7 +6,7 @@ use super::statistics::{Summary, runs_for};
 use crate::html::{Cell, Column, Marks, Page, Plot, Table};
 
 /// More runs than this are not all drawn: a page of hours would have a hundred MB.
-const DRAWN: usize = 1500;
+pub(super) const DRAWN: usize = 1500;
 
 /// The page of one benchmark: figures, plots, a table of stages, the machine.
 pub fn page(report: &Report, samples: &[Sample]) -> String {
@@ -152,10 +152,11 @@ fn facts(report: &Report) -> Vec<(String, String)> {
         ("model".into(), format!("{} {}", report.model.name, report.model.version)),
         ("its networks' hash".into(), report.model.sha256.clone()),
         ("precision".into(), format!("{:?}", report.model.precision)),
+        ("networks that ran".into(), settings.graphs.join(", ")),
         (
             "golden case".into(),
             format!(
-                "met, {:.1e} from {}; every answer the same",
+                "met, {:.1e} from {}; the last answer the first one",
                 report.checks.golden_difference, report.checks.golden_engine
             ),
         ),

@@ -38,6 +38,8 @@ pub struct Report {
     pub paced: Option<Paced>,
     /// Of sustained runs.
     pub minutes: Vec<Minute>,
+    /// Processors' worth of time that went to others meanwhile; `null` of less than a second.
+    pub other_work: Option<f64>,
     /// Measured in a process of its own; empty where that was not possible.
     pub memory: Vec<StageMemory>,
     pub budget: Option<Budget>,
@@ -68,6 +70,10 @@ pub struct Settings {
     pub debug_build: bool,
     /// What the package was shown.
     pub input: String,
+    /// The graphs that ran, by name: fewer than the package has with `--affine-only` and the like.
+    pub graphs: Vec<String>,
+    /// The alignment before the networks, where it is not the package's.
+    pub initial: Option<String>,
     pub warmup: usize,
     pub runs: usize,
     pub paced_hz: Option<f64>,
@@ -125,9 +131,10 @@ pub struct Minute {
     pub celsius: Option<f64>,
     /// The mean of the minute.
     pub mhz: Option<f64>,
-    /// New ones in this minute; where the system tells only whether the clock is held back now, 1
-    /// says that it was.
+    /// New ones in this minute.
     pub throttle_events: Option<u64>,
+    /// Whether the clock was ever seen to be held back.
+    pub held_back: Option<bool>,
 }
 
 /// Was the whole fast enough?
@@ -194,20 +201,22 @@ pub(super) fn minutes(
             celsius: seen.iter().filter_map(|r| r.celsius).max_by(f64::total_cmp),
             mhz: mean(&mhz),
             throttle_events: new_events(before.map(|(_, r)| r), &seen),
+            held_back: held_back(&seen),
         })
     };
     if sustain.is_some() { (0..=last).filter_map(minute).collect() } else { Vec::new() }
 }
 
-/// By how much a counter grew; of one that says only "now" (0 and 1), whether it was ever 1.
+/// By how much the counter grew.
 fn new_events(before: Option<&Reading>, seen: &[&Reading]) -> Option<u64> {
     let counts: Vec<u64> = seen.iter().filter_map(|r| r.throttle_events).collect();
     let (low, high) = (counts.iter().min()?, counts.iter().max()?);
-    if *high <= 1 {
-        return Some(*high);
-    }
     let start = before.and_then(|r| r.throttle_events).unwrap_or(*low);
     Some(high.saturating_sub(start))
+}
+
+fn held_back(seen: &[&Reading]) -> Option<bool> {
+    seen.iter().filter_map(|r| r.held_back).reduce(|ever, now| ever || now)
 }
 
 impl Model {
@@ -240,11 +249,20 @@ impl Settings {
             simd: session.simd().level().name().into(),
             debug_build: cfg!(debug_assertions),
             input: work.input.clone(),
+            graphs: work.graphs.clone(),
+            initial: work.initial.clone(),
             warmup: plan.warmup,
             runs,
             paced_hz: plan.paced_hz,
             sustain_minutes: plan.sustain.map(|long| long.as_secs_f64() / 60.0),
         }
+    }
+}
+
+impl Settings {
+    /// The cores that the threads may run on.
+    pub fn used_cores<'a>(&'a self, device: &'a Device) -> &'a [usize] {
+        if self.cores.is_empty() { &device.allowed_cores } else { &self.cores }
     }
 }
 
@@ -281,11 +299,8 @@ impl Report {
         &whole.expect("a report has end_to_end").times
     }
 
-    pub(super) fn find_warnings(
-        &self,
-        load_average: Option<&str>,
-        readings: &[(u64, Reading)],
-    ) -> Vec<String> {
+    /// Why the figures may not be those of the package on this machine at rest.
+    pub(super) fn find_warnings(&self, readings: &[(u64, Reading)]) -> Vec<String> {
         let mut warnings = Vec::new();
         let mut warn = |when: bool, text: String| {
             if when {
@@ -296,7 +311,8 @@ impl Report {
             self.settings.debug_build,
             "this is a build for tests: build with --release to measure".into(),
         );
-        let used = |cores: &[usize]| cores.iter().any(|c| self.device.allowed_cores.contains(c));
+        let cores = self.settings.used_cores(&self.device);
+        let used = |cluster: &[usize]| cluster.iter().any(|core| cores.contains(core));
         for cluster in self.device.clusters.iter().filter(|c| used(&c.cores)) {
             if let Some(governor) = cluster.governor.as_ref().filter(|g| *g != "performance") {
                 let advice = "set performance to measure the hardware";
@@ -304,24 +320,22 @@ impl Report {
                 warn(true, format!("{name}: the governor is {governor}; {advice}"));
             }
         }
-        let (threads, cores) = (self.settings.threads, self.device.allowed_cores.len());
+        let (threads, number) = (self.settings.threads, cores.len());
         warn(
-            cores > 0 && threads > cores,
-            format!("{threads} threads share {cores} cores: try --threads {cores}"),
+            number > 0 && threads > number,
+            format!("{threads} threads share {number} cores: try --threads {number}"),
         );
         let limit = self.device.cpu_limit.unwrap_or(f64::INFINITY);
         warn(
             threads as f64 > limit,
             format!("a control group allows {limit} cores' time to {threads} threads"),
         );
-        let load: Option<f64> = load_average.and_then(|l| l.split(' ').next()?.parse().ok());
-        warn(
-            load.is_some_and(|l| l + threads as f64 > cores as f64 + 0.5),
-            format!("other work was on the machine (load {})", load.unwrap_or(0.0)),
-        );
+        let others = self.other_work.unwrap_or(0.0);
+        warn(others > 0.1, format!("other work took {others:.1} processors' time meanwhile"));
         let all: Vec<&Reading> = readings.iter().map(|(_, r)| r).collect();
         warn(
-            new_events(None, &all).is_some_and(|events| events > 0),
+            new_events(None, &all).is_some_and(|events| events > 0)
+                || held_back(&all) == Some(true),
             "the clock was held back (heat, or a weak supply) while this was measured".into(),
         );
         let noise = self.end_to_end().noise.unwrap_or(0.0);
@@ -388,7 +402,8 @@ mod tests {
     use super::*;
 
     fn reading(celsius: f64, mhz: f64, events: u64) -> Reading {
-        Reading { celsius: Some(celsius), mhz: Some(mhz), throttle_events: Some(events) }
+        let (celsius, mhz, throttle_events) = (Some(celsius), Some(mhz), Some(events));
+        Reading { celsius, mhz, throttle_events, held_back: None }
     }
 
     #[test]
@@ -417,13 +432,15 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_is_no_counter() {
-        let flags = [0, 1, 0].map(|now| reading(60.0, 1500.0, now));
-        let seen: Vec<&Reading> = flags.iter().collect();
-        assert_eq!(new_events(None, &seen), Some(1));
-        assert_eq!(new_events(Some(&flags[1]), &seen[2..]), Some(0));
-        assert_eq!(new_events(None, &[]), None);
+    fn throttling_is_what_happened_meanwhile() {
+        // A counter that stands since the machine was started says nothing about now.
+        let still = reading(60.0, 1500.0, 1);
+        assert_eq!(new_events(None, &[&still, &still]), Some(0));
         assert_eq!(new_events(None, &[&Reading::default()]), None);
+        let flags = [false, true, false];
+        let flags = flags.map(|now| Reading { held_back: Some(now), ..Reading::default() });
+        assert_eq!(held_back(&[&flags[0], &flags[1], &flags[2]]), Some(true));
+        assert_eq!((held_back(&[&flags[2]]), held_back(&[])), (Some(false), None));
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl Probe for Stages<'_> {
     }
 }
 
-/// The first run, some that do not count, and those that do.
+/// The first run, some that do not count, and those that do: at least one.
 ///
 /// # Errors
 /// [`Error::Check`] when the last answer is not the first; those of [`Work::run`].
@@ -79,38 +79,35 @@ pub fn samples(
     for _ in 0..plan.warmup {
         one(work, probe, None)?;
     }
-    let mut last = None;
     let (mut runs, mut readings) = (Vec::new(), Vec::new());
     let start = Instant::now();
     let mut pace = plan.paced_hz.map(Pace::new);
     let mut next_reading = start;
-    loop {
+    let last = loop {
         if Instant::now() >= next_reading {
             let since = nanoseconds(start.elapsed());
             readings.push((since, clock.system.reading(clock.cores)));
             next_reading = Instant::now() + READ_EVERY;
-        }
-        let done = match plan.sustain {
-            Some(long) => start.elapsed().as_secs_f64() / long.as_secs_f64(),
-            None => runs.len() as f64 / plan.runs as f64,
-        };
-        probe.progress(done.min(1.0) as f32);
-        if done >= 1.0 {
-            break;
         }
         let due = pace.as_mut().map(|pace| pace.wait(probe)).transpose()?;
         let begun = due.unwrap_or_else(Instant::now);
         let (mut sample, answer) = one(work, probe, due)?;
         sample.start = nanoseconds(begun - start);
         runs.push(sample);
-        last = Some(answer);
-    }
-    if runs.is_empty() {
-        let advice = "ask for more runs or more time";
-        return Err(Error::unusable("benchmark", "no run fits into it", advice));
-    }
+        // The next run of a pace may begin much later.
+        let next = pace.as_ref().map_or_else(Instant::now, |pace| pace.due().0);
+        let done = match plan.sustain {
+            Some(long) => (next - start).as_secs_f64() / long.as_secs_f64(),
+            None => runs.len() as f64 / plan.runs as f64,
+        };
+        probe.progress(done.min(1.0) as f32);
+        if done >= 1.0 {
+            break answer;
+        }
+    };
+    readings.push((nanoseconds(start.elapsed()), clock.system.reading(clock.cores)));
     let name = &work.session().package().manifest.name;
-    check_same(name, last.is_none_or(|last| last == answer))?;
+    check_same(name, last == answer)?;
     Ok(Samples { first, runs, readings, paced: pace.map(Pace::summary) })
 }
 
@@ -151,16 +148,21 @@ impl Pace {
         Pace { hz, next: None, dropped: 0 }
     }
 
+    /// When the next image comes that is not late by now, and how many came before it.
+    fn due(&self) -> (Instant, usize) {
+        let now = Instant::now();
+        let next = self.next.unwrap_or(now);
+        let missed = (now.saturating_duration_since(next).as_secs_f64() * self.hz).ceil();
+        (next + Duration::from_secs_f64(missed / self.hz), missed as usize)
+    }
+
     /// Sleeps until the next image comes, and gives the moment it came.
     ///
     /// # Errors
     /// [`Error::Cancelled`].
     fn wait(&mut self, probe: &dyn Probe) -> Result<Instant> {
-        let now = Instant::now();
-        let next = self.next.unwrap_or(now);
-        let missed = (now.saturating_duration_since(next).as_secs_f64() * self.hz).ceil();
-        self.dropped += missed as usize;
-        let due = next + Duration::from_secs_f64(missed / self.hz);
+        let (due, missed) = self.due();
+        self.dropped += missed;
         while let Some(left) = due.checked_duration_since(Instant::now()) {
             if probe.cancelled() {
                 return Err(Error::Cancelled);

@@ -44,40 +44,43 @@ impl<'a, 'b> Board<'a, 'b> {
     }
 
     /// Answers commands until the line is closed at the other end, or the caller wants to stop.
-    /// Reads that time out are asked again.
+    /// Reads and writes that time out are tried again: a host may be slow.
     ///
     /// # Errors
-    /// [`Error::Cancelled`]; [`Error::Unreadable`], naming `port`, where the line fails.
+    /// [`Error::Cancelled`]; [`Error::Unusable`], naming `port`, where the line fails.
     pub fn serve(
         &mut self,
         line: &mut (impl Read + Write),
         port: &str,
-        probe: &mut dyn Probe,
+        probe: &dyn Probe,
     ) -> Result<()> {
-        let failed = |source| Error::Unreadable { path: port.into(), source };
-        line.write_all(b"m-init-done\r\nm-ready\r\n")
-            .and_then(|()| line.flush())
-            .map_err(failed)?;
+        match self.listen(line, probe) {
+            Ok(()) | Err(Problem::Refused(_)) => Ok(()),
+            Err(Problem::Cancelled) => Err(Error::Cancelled),
+            Err(Problem::Line(e)) if is_hang_up(&e) => Ok(()),
+            Err(Problem::Line(e)) => {
+                let advice = "check the cable and the port, and start again";
+                Err(Error::unusable(port, format!("the line failed: {e}"), advice))
+            }
+        }
+    }
+
+    fn listen(&mut self, line: &mut (impl Read + Write), probe: &dyn Probe) -> Answered {
+        send(line, b"m-init-done\r\nm-ready\r\n", probe)?;
         let mut bytes = [0; 1024];
         loop {
             if probe.cancelled() {
-                return Err(Error::Cancelled);
+                return Err(Problem::Cancelled);
             }
             let count = match line.read(&mut bytes) {
                 Ok(0) => return Ok(()),
                 Ok(count) => count,
                 Err(e) if is_silence(&e) => continue,
-                Err(e) if is_hang_up(&e) => return Ok(()),
-                Err(e) => return Err(failed(e)),
+                Err(e) => return Err(Problem::Line(e)),
             };
             for byte in &bytes[..count] {
                 if let Some(command) = self.take(*byte) {
-                    match self.obey(&command, line, probe) {
-                        Err(Problem::Line(e)) if is_hang_up(&e) => return Ok(()),
-                        Err(Problem::Line(e)) => return Err(failed(e)),
-                        Err(Problem::Cancelled) => return Err(Error::Cancelled),
-                        Ok(()) | Err(Problem::Refused(_)) => {}
-                    }
+                    self.obey(&command, line, probe)?;
                 }
             }
         }
@@ -94,10 +97,10 @@ impl<'a, 'b> Board<'a, 'b> {
         None
     }
 
-    fn obey(&mut self, command: &[u8], line: &mut impl Write, probe: &mut dyn Probe) -> Answered {
+    fn obey(&mut self, command: &[u8], line: &mut impl Write, probe: &dyn Probe) -> Answered {
         let text = String::from_utf8_lossy(command);
         let words: Vec<&str> = text.split_whitespace().collect();
-        let mut say = |text: &str| write!(line, "{text}\r\n").map_err(Problem::Line);
+        let mut say = |text: &str| send(line, format!("{text}\r\n").as_bytes(), probe);
         let outcome = if command.len() > LONGEST {
             Err(Problem::Refused(format!("Command longer than {LONGEST} bytes")))
         } else {
@@ -108,11 +111,10 @@ impl<'a, 'b> Board<'a, 'b> {
             Err(Problem::Refused(problem)) => say(&format!("e-[{problem}]"))?,
             Err(problem) => return Err(problem),
         }
-        say("m-ready")?;
-        line.flush().map_err(Problem::Line)
+        say("m-ready")
     }
 
-    fn answer(&mut self, words: &[&str], say: Say, probe: &mut dyn Probe) -> Answered {
+    fn answer(&mut self, words: &[&str], say: Say, probe: &dyn Probe) -> Answered {
         match words {
             ["name"] => say("m-name-dut-[intraop]")?,
             ["timestamp"] => say(&self.lap())?,
@@ -218,7 +220,7 @@ impl<'a, 'b> Board<'a, 'b> {
         Ok(())
     }
 
-    fn infer(&mut self, runs: usize, warmup: usize, say: Say, probe: &mut dyn Probe) -> Answered {
+    fn infer(&mut self, runs: usize, warmup: usize, say: Say, probe: &dyn Probe) -> Answered {
         let mut times = StageTimes::default();
         say(&format!("m-warmup-start-{warmup}"))?;
         self.repeat(warmup, &mut times, probe)?;
@@ -231,7 +233,7 @@ impl<'a, 'b> Board<'a, 'b> {
         self.results(say)
     }
 
-    fn repeat(&mut self, runs: usize, times: &mut StageTimes, probe: &mut dyn Probe) -> Answered {
+    fn repeat(&mut self, runs: usize, times: &mut StageTimes, probe: &dyn Probe) -> Answered {
         for _ in 0..runs {
             if probe.cancelled() {
                 return Err(Problem::Cancelled);
@@ -274,6 +276,23 @@ fn count(word: &str, least: usize) -> Result<usize, Problem> {
     number.ok_or_else(|| {
         Problem::Refused(format!("Expected a number from {least} to {MOST_RUNS}, not {word}"))
     })
+}
+
+/// Writes all of it, however slowly the other side takes it.
+fn send(line: &mut impl Write, mut bytes: &[u8], probe: &dyn Probe) -> Answered {
+    while !bytes.is_empty() {
+        match line.write(bytes) {
+            Ok(0) => return Err(Problem::Line(io::ErrorKind::WriteZero.into())),
+            Ok(count) => bytes = &bytes[count..],
+            Err(e) if is_silence(&e) && !probe.cancelled() => {}
+            Err(e) if is_silence(&e) => return Err(Problem::Cancelled),
+            Err(e) => return Err(Problem::Line(e)),
+        }
+    }
+    match line.flush() {
+        Err(e) if !is_silence(&e) => Err(Problem::Line(e)),
+        _ => Ok(()),
+    }
 }
 
 fn is_silence(e: &io::Error) -> bool {

@@ -65,31 +65,31 @@ fn nearest_rank(sorted: &[f64], p: f64) -> f64 {
 /// 662 for the 99th, which is the least that MLPerf's early stopping accepts with one run above
 /// (V. J. Reddi et al., MLPerf Inference Benchmark, ISCA 2020; its rules' appendix).
 pub fn runs_for(p: f64) -> usize {
-    (2..).find(|n| at_most_above(*n, 1, p) <= 1.0 - CONFIDENCE).unwrap_or(usize::MAX)
+    (2..).find(|n| most_above(*n, p) >= Some(1)).unwrap_or(usize::MAX)
 }
 
-/// The probability that at most `above` of `n` runs lie above the percentile `p`: a binomial sum.
-fn at_most_above(n: usize, above: usize, p: f64) -> f64 {
-    // Terms follow from each other; the first is p^n.
-    let mut term = p.powi(n as i32);
-    let mut sum = term;
-    for k in 0..above.min(n) {
-        term *= (n - k) as f64 / (k + 1) as f64 * (1.0 - p) / p;
-        sum += term;
+/// The most runs of `n` that may lie above a time for it to be, with the stated confidence, not below
+/// the percentile `p`: the binomial sum of so many is at most 1 - [`CONFIDENCE`].
+fn most_above(n: usize, p: f64) -> Option<usize> {
+    // Terms follow from each other; in logarithms, as p^n is no number of a million runs.
+    let mut term = n as f64 * p.ln();
+    let (mut sum, mut most) = (term.exp(), None);
+    for above in 0..n {
+        if sum > 1.0 - CONFIDENCE {
+            break;
+        }
+        most = Some(above);
+        term += ((n - above) as f64 / (above + 1) as f64 * (1.0 - p) / p).ln();
+        sum += term.exp();
     }
-    sum
+    most
 }
 
-/// The order statistic that is not below the true percentile with the stated confidence.
+/// The order statistic that is not below the true percentile with the stated confidence; `None` of
+/// fewer runs than [`runs_for`] says.
 fn upper_bound(sorted: &[f64], p: f64) -> Option<f64> {
-    let n = sorted.len();
-    if n < runs_for(p) {
-        return None;
-    }
-    let sure = |above: &usize| at_most_above(n, *above, p) <= 1.0 - CONFIDENCE;
-    // The sum grows with `above`.
-    let above = (1..n).take_while(sure).last()?;
-    Some(sorted[n - 1 - above])
+    let above = most_above(sorted.len(), p).filter(|above| *above >= 1)?;
+    Some(sorted[sorted.len() - 1 - above])
 }
 
 /// Blocks of a series by whose medians its noise is judged.
@@ -157,9 +157,11 @@ mod tests {
         assert_eq!([0.90, 0.95, 0.99].map(runs_for), [64, 130, 662]);
         // The binomial sums in closed form.
         let p = 0.95f64;
-        let closed = p.powi(130) + 130.0 * 0.05 * p.powi(129);
-        assert!((at_most_above(130, 1, p) - closed).abs() < 1e-15 && closed < 0.01);
-        assert!((at_most_above(5, 5, 0.3) - 1.0).abs() < 1e-12);
+        let closed = |n: i32| p.powi(n) + f64::from(n) * 0.05 * p.powi(n - 1);
+        assert!(closed(130) <= 0.01 && closed(129) > 0.01);
+        // Of scipy.stats.binom.ppf(0.01, n, 0.05), the first sum above 0.01: one less.
+        let scipy = [(1000, 34), (20_000, 928), (1_000_000, 49_493)];
+        assert_eq!(scipy.map(|(n, _)| most_above(n, p)), scipy.map(|(_, above)| Some(above)));
     }
 
     #[test]

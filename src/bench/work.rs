@@ -5,7 +5,7 @@ use crate::image::{Field, Geometry, Pixels, Volume};
 use crate::landmarks::{Finder, Findings, Landmark};
 use crate::package::Task;
 use crate::probe::{Probe, Stage, timed};
-use crate::registration::{self, register, warp};
+use crate::registration::{self, Init, register, warp};
 use crate::{Error, Result, phantom};
 
 /// What the package is shown.
@@ -35,6 +35,10 @@ pub struct Work<'a> {
     kind: Kind<'a>,
     /// The input in words.
     pub input: String,
+    /// The graphs that run, by name.
+    pub graphs: Vec<String>,
+    /// In words, where it is not the package's: the alignment before the networks.
+    pub initial: Option<String>,
     /// The stages that a run reports, in their order.
     pub stages: &'static [Stage],
 }
@@ -87,13 +91,14 @@ impl<'a> Work<'a> {
             let (expected, found) = (expected.into(), found.into());
             Err(Error::Option { option: "input".into(), expected, found })
         };
+        let mut graphs: Vec<usize> = (0..manifest.graphs.len()).collect();
         let (kind, input) = if manifest.task == Task::Registration {
             let (fixed, moving, name) = match input {
                 Input::Pair(fixed, moving, name) => (fixed, moving, name),
                 Input::Phantom => phantom_pair(session)?,
                 Input::Frame(_, name) => return wrong("FIXED and MOVING, two volumes", &name),
             };
-            registration::stages(session, options)?;
+            graphs = registration::stages(session, options)?;
             (Kind::Pair { fixed, moving, options: options.clone() }, name)
         } else {
             let (pixels, name) = match input {
@@ -111,7 +116,12 @@ impl<'a> Work<'a> {
             Kind::Pair { .. } => &[Stage::Preprocess, Stage::Infer, Stage::Compose, Stage::Warp],
             Kind::Frame { .. } => &[Stage::Preprocess, Stage::Infer, Stage::Decode],
         };
-        Ok(Work { session, kind, input, stages })
+        let graphs = graphs.into_iter().map(|i| manifest.graphs[i].name.clone()).collect();
+        let initial = options.init.map(|init| match init {
+            Init::By(initial) => format!("{initial:?}").to_lowercase(),
+            Init::Transform(_) => "a transform".into(),
+        });
+        Ok(Work { session, kind, input, graphs, initial, stages })
     }
 
     /// One run: of a pair the field and the warped image, of a frame what is found in it.

@@ -32,6 +32,13 @@ struct Report {
 
 impl Doctor {
     pub fn run(&self) -> Result<()> {
+        if !self.root.is_dir() {
+            return Err(Error::Option {
+                option: "--root".into(),
+                expected: "a folder with proc, sys and dev in it".into(),
+                found: self.root.display().to_string(),
+            });
+        }
         let system = System::below(&self.root);
         let device = system.device();
         let mut findings = examine(&system, &device, Simd::detect().level());

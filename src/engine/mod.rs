@@ -25,6 +25,8 @@ use crate::package::{GoldenCase, Package, golden_input};
 use crate::{Error, Result};
 use kernels::Arenas;
 
+#[cfg(feature = "import")]
+pub(crate) use network::LARGEST_GRAPH;
 pub use network::{Network, TensorInfo};
 pub use plan::StepInfo;
 pub(crate) use simd::vectorised;

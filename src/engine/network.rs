@@ -1,5 +1,6 @@
 //! One ONNX graph, compiled for this CPU.
 
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::onnx::{GraphProto, ModelProto, ValueInfoProto, type_proto};
 use crate::{Error, Result};
 
 /// Compiling takes time and memory that grow with the square of the nodes.
-const LARGEST_GRAPH: usize = 10_000;
+pub(crate) const LARGEST_GRAPH: usize = 10_000;
 
 /// Name and shape of an input or output tensor, `[1, channels, (z,) y, x]` for images.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,8 +81,8 @@ impl Network {
             return Err(format!("expected at most {LARGEST_GRAPH} nodes, found {found}"));
         }
         check_types(graph)?;
-        let is_weight = |name: &str| graph.initializer.iter().any(|t| t.name == name);
-        let inputs = graph.input.iter().filter(|i| !is_weight(&i.name));
+        let weights: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
+        let inputs = graph.input.iter().filter(|i| !weights.contains(i.name.as_str()));
         let inputs = inputs.map(fixed_shape).collect::<Result<Vec<_>, _>>()?;
         let (outputs, program) = match whole(graph, &inputs) {
             Ok(graph) => {

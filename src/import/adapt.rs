@@ -115,6 +115,13 @@ fn append(
     match step {
         Convert::Cut => {}
         Convert::Sigmoid => last.push(node("Sigmoid", &[from], to)),
+        Convert::Log => {
+            // Above 0, where the logarithm has a bound.
+            let margin = constant("margin", &[1], &[1e-6]);
+            let above = format!("{to}.above");
+            last.push(node("Add", &[from, &margin], &above));
+            last.push(node("Log", &[&above], to));
+        }
         Convert::Scale(factors) => {
             let mut dims = vec![1; 2 + spec.head.spatial_shape.len()];
             dims[1] = factors.len();

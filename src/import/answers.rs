@@ -296,7 +296,12 @@ impl FromStr for Normalisation {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (method, numbers) = text.split_once(':').unwrap_or((text, ""));
-        let numbers: Vec<f64> = numbers.split(',').filter_map(|n| n.trim().parse().ok()).collect();
+        let parts = numbers.split(',').filter(|_| text.contains(':'));
+        // What is no number is among none of the forms below.
+        let numbers = parts.map(|n| n.trim().parse().unwrap_or(f64::NAN)).collect::<Vec<f64>>();
+        if numbers.iter().any(|n| !n.is_finite()) {
+            return Err(format!("{text:?}: expected numbers after the colon"));
+        }
         Ok(Normalisation(Some(match (method, &numbers[..]) {
             ("none", []) => return Ok(Normalisation(None)),
             ("min_max", []) => Normalise::MinMax,

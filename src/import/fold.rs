@@ -53,26 +53,31 @@ fn same_shapes(node: &NodeProto, tensors: &Tensors) -> bool {
     shape(0).is_some() && shape(0) == shape(1)
 }
 
-/// More values than this are not written out.
+/// More values than this are not written out of one node, nor four times as many of all together.
 const LARGEST_FILL: usize = 1 << 24;
 
 /// The tensor that a ConstantOfShape makes: tract computes none of more than a few values before it
 /// runs.
-fn filled(node: &NodeProto, tensors: &Tensors) -> Option<TensorProto> {
+fn filled(node: &NodeProto, tensors: &Tensors, room: &mut usize) -> Option<TensorProto> {
     let shape = &tensors.get(node.output.first()?)?.shape;
     let count = shape.iter().try_fold(1usize, |n, side| n.checked_mul(*side))?;
     let value = node.attribute.iter().find(|a| a.name == "value").and_then(|a| a.t.as_ref());
     let value = value.map_or(vec![0.0], onnx::floats);
     let is_f32 = tensors[&node.output[0]].data_type == DataType::Float as i32;
-    let fills = node.op_type == "ConstantOfShape" && count <= LARGEST_FILL && value.len() == 1;
-    (fills && is_f32).then(|| onnx::f32_tensor("", shape, &vec![value[0]; count]))
+    let fills =
+        node.op_type == "ConstantOfShape" && count <= LARGEST_FILL.min(*room) && value.len() == 1;
+    (fills && is_f32).then(|| {
+        *room -= count;
+        onnx::f32_tensor("", shape, &vec![value[0]; count])
+    })
 }
 
 /// Nodes whose every output is known become weights.
 fn constants(graph: &mut GraphProto, tensors: &Tensors) {
+    let mut room = 4 * LARGEST_FILL;
     for node in std::mem::take(&mut graph.node) {
-        let value = |name: &String| match tensors.get(name).and_then(|t| t.value.clone()) {
-            None => filled(&node, tensors),
+        let mut value = |name: &String| match tensors.get(name).and_then(|t| t.value.clone()) {
+            None => filled(&node, tensors, &mut room),
             known => known,
         };
         let outputs = node.output.iter().filter(|name| !name.is_empty());

@@ -30,6 +30,8 @@ pub(super) enum Convert {
     Sigmoid,
     /// ln p − ln (1 − p).
     LogOdds,
+    /// ln p: what a softmax makes p of again.
+    Log,
     /// A factor for each channel.
     Scale(Vec<f32>),
     /// `[1, n]`.
@@ -50,7 +52,7 @@ pub(super) fn guess(place: &Place, output: &Output) -> Vec<HeadKind> {
     let softmax = matches!(output.last.as_str(), "Softmax" | "LogSoftmax");
     match (place.pair, &output.shape[..]) {
         (true, [1, 3, size @ ..]) if size == place.size => vec![Displacement],
-        (true, shape) if shape.iter().product::<usize>() == 12 => vec![Affine],
+        (true, shape) if product(shape) == Some(12) => vec![Affine],
         (true, _) => vec![],
         (false, [1, _] | [1, _, 1, 1]) if softmax => vec![Classes],
         (false, [1, _, 1, 1]) => vec![Classes],
@@ -65,6 +67,11 @@ pub(super) fn guess(place: &Place, output: &Output) -> Vec<HeadKind> {
         },
         _ => vec![],
     }
+}
+
+/// `None` where it is beyond all counting.
+fn product(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1usize, |n, side| n.checked_mul(*side))
 }
 
 /// Is a map a whole fraction of the input, the same along both axes?
@@ -87,12 +94,21 @@ pub(super) fn head(
     open: &mut Open,
     guesses: &mut Vec<String>,
 ) -> Result<HeadSpec> {
-    let count: usize = output.shape.iter().product();
+    // What is beyond counting fits nothing.
+    let count = product(&output.shape).unwrap_or(0);
     let maps = matches!(kind, HeadKind::Displacement | HeadKind::Heatmaps | HeadKind::Mask);
     let fits = match kind {
         HeadKind::Displacement => place.pair && guess(place, output) == [kind],
         HeadKind::Affine => place.pair && count == 12,
-        HeadKind::Coordinates => !place.pair && count.is_multiple_of(2) && output.shape.len() <= 3,
+        // x and y of one thing stand side by side.
+        HeadKind::Coordinates => {
+            let beside = |shape: &[usize]| match shape {
+                [1, n] => n.is_multiple_of(2),
+                [1, _, last] => *last == 2,
+                _ => false,
+            };
+            !place.pair && count > 0 && beside(&output.shape)
+        }
         HeadKind::Classes => !place.pair && output.shape.get(1) == Some(&count),
         _ => !place.pair && output.shape.len() == 4 && is_fraction(&output.shape[2..], &place.size),
     };
@@ -114,9 +130,18 @@ pub(super) fn head(
             names(output, count / 2, answers, open)?
         }
         HeadKind::Classes => {
-            if matches!(output.last.as_str(), "Softmax" | "Sigmoid") {
-                guesses.push(format!("the {} before {} is cut off", output.last, output.name));
-                convert.push(Convert::Cut);
+            if output.last == "Sigmoid" {
+                let expected = "classes of which one is true, as a softmax gives them";
+                let found = format!("{}, of which a Sigmoid says each alone", output.name);
+                return Err(wrong("--head", expected, &found));
+            }
+            match (values(kind, output, answers, open), output.last.as_str()) {
+                (Values::Probabilities, "Softmax") => {
+                    guesses.push(format!("the Softmax before {} is cut off", output.name));
+                    convert.push(Convert::Cut);
+                }
+                (Values::Probabilities, _) => convert.push(Convert::Log),
+                (Values::Logits, _) => {}
             }
             convert.extend((output.shape.len() > 2).then_some(Convert::Flatten(count)));
             names(output, count, answers, open)?

@@ -1,6 +1,6 @@
 //! A foreign ONNX file, whole: weights from files beside it, and floats of any width as f32.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::onnx::{
     type_proto,
 };
 
-use crate::engine::Network;
+use crate::engine::{LARGEST_GRAPH, Network};
 use crate::package::{LARGEST_FILE, read_file};
 use crate::{Error, Result};
 
@@ -59,6 +59,13 @@ impl Foreign {
             let advice = "export the model again";
             return Err(Error::malformed(path, "ONNX", expected, "none", advice));
         }
+        // Before anything looks at each with each.
+        let nodes = model.graph.as_ref().map_or(0, |g| g.node.len());
+        if nodes > LARGEST_GRAPH {
+            let (expected, found) = (format!("at most {LARGEST_GRAPH} nodes"), nodes.to_string());
+            let advice = "give the part that looks at the image";
+            return Err(Error::malformed(path, "graph", expected, found, advice));
+        }
         let mut foreign =
             Foreign { path: path.into(), model: ModelProto::default(), bytes: 0, notes: vec![] };
         let beside = take_in(path, &mut model)?;
@@ -71,9 +78,8 @@ impl Foreign {
         // From IR 4 on weights need not be inputs, too: then none of them can be given.
         model.ir_version = model.ir_version.max(8);
         let graph = model.graph.get_or_insert_default();
-        let is_weight = |i: &ValueInfoProto| graph.initializer.iter().any(|t| t.name == i.name);
-        let inputs = graph.input.iter().filter(|i| !is_weight(i)).cloned().collect();
-        graph.input = inputs;
+        let weights: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
+        graph.input.retain(|i| !weights.contains(i.name.as_str()));
         foreign.model = model;
         Ok(foreign)
     }

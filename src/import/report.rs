@@ -112,7 +112,8 @@ fn weights(model: &ModelProto) -> BTreeMap<String, usize> {
         if numbers.iter().any(|kind| *kind as i32 == tensor.data_type) {
             let side = |d: &i64| usize::try_from(*d).ok();
             let size = tensor.dims.iter().try_fold(1usize, |n, d| n.checked_mul(side(d)?));
-            *counts.entry(super::read::dtype(tensor.data_type)).or_insert(0) += size.unwrap_or(0);
+            let sum: &mut usize = counts.entry(super::read::dtype(tensor.data_type)).or_default();
+            *sum = sum.saturating_add(size.unwrap_or(0));
         }
     }
     counts

@@ -376,9 +376,12 @@ pub(super) fn values(
 ) -> Values {
     let sure = match (kind, output.last.as_str()) {
         (_, "Sigmoid" | "Softmax" | "HardSigmoid") => Some(Values::Probabilities),
-        (HeadKind::Mask, "Conv" | "ConvTranspose" | "Gemm" | "BatchNormalization") => {
-            Some(Values::Logits)
-        }
+        (
+            HeadKind::Mask | HeadKind::Classes,
+            "Conv" | "ConvTranspose" | "Gemm" | "MatMul" | "BatchNormalization",
+        ) => Some(Values::Logits),
+        // A softmax makes the probabilities of them again.
+        (HeadKind::Classes, "LogSoftmax") => Some(Values::Logits),
         _ => None,
     };
     of(&answers.values, &output.name).copied().or(sure).unwrap_or_else(|| {

@@ -54,9 +54,10 @@ pub struct Reading {
     pub celsius: Option<f64>,
     /// Mean over the cores asked for.
     pub mhz: Option<f64>,
-    /// Since the machine was started; a Raspberry Pi and a cooling device tell only whether the
-    /// clock is held back now, which counts as 1.
+    /// How often the clock was held back since the machine was started.
     pub throttle_events: Option<u64>,
+    /// Whether it is held back now: what a Raspberry Pi and cooling devices tell.
+    pub held_back: Option<bool>,
 }
 
 /// The system's files, below a root: `/`, or a test's folder.
@@ -195,19 +196,38 @@ impl System {
         cores.take(4096).filter(|core| online.contains(core)).collect()
     }
 
+    /// The control group of this process and those around it, the innermost first.
+    fn groups(&self) -> Vec<String> {
+        let own = self.text("proc/self/cgroup").unwrap_or_default();
+        let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+        let mut groups: Vec<String> = Path::new(own)
+            .ancestors()
+            .filter(|group| !group.as_os_str().is_empty())
+            .map(|group| format!("sys/fs/cgroup/{}", group.display()))
+            .collect();
+        groups.push("sys/fs/cgroup".into());
+        groups
+    }
+
     /// Of control groups v2 and v1: `max` or -1 is no limit.
     fn cpu_limit(&self) -> Option<f64> {
-        if let Some(text) = self.text("sys/fs/cgroup/cpu.max") {
+        let limits = self.groups().into_iter().filter_map(|group| {
+            let text = self.text(&format!("{group}/cpu.max"))?;
             let (quota, period) = text.split_once(' ')?;
-            return Some(quota.parse::<f64>().ok()? / period.parse::<f64>().ok()?);
-        }
-        let quota: f64 = self.number("sys/fs/cgroup/cpu/cpu.cfs_quota_us")?;
-        let period: f64 = self.number("sys/fs/cgroup/cpu/cpu.cfs_period_us")?;
-        (quota > 0.0).then_some(quota / period)
+            Some(quota.parse::<f64>().ok()? / period.parse::<f64>().ok()?)
+        });
+        let v1 = || {
+            let quota: f64 = self.number("sys/fs/cgroup/cpu/cpu.cfs_quota_us")?;
+            let period: f64 = self.number("sys/fs/cgroup/cpu/cpu.cfs_period_us")?;
+            (quota > 0.0).then_some(quota / period)
+        };
+        limits.min_by(f64::total_cmp).or_else(v1)
     }
 
     fn memory_limit(&self) -> Option<u64> {
-        let v2 = self.number::<u64>("sys/fs/cgroup/memory.max");
+        let groups = self.groups().into_iter();
+        let v2 =
+            groups.filter_map(|group| self.number::<u64>(&format!("{group}/memory.max"))).min();
         let v1 = || self.number("sys/fs/cgroup/memory/memory.limit_in_bytes");
         // Version 1 says "no limit" by a number near 2^63.
         v2.or_else(v1).filter(|bytes| *bytes < 1 << 60).map(|bytes| bytes >> 20)
@@ -219,7 +239,12 @@ impl System {
         let hottest = temperatures.values().copied().max_by(f64::total_cmp);
         let mhz = self.current_mhz(cores);
         let mean = (!mhz.is_empty()).then(|| mhz.iter().sum::<f64>() / mhz.len() as f64);
-        Reading { celsius: hottest, mhz: mean, throttle_events: self.throttle_events() }
+        Reading {
+            celsius: hottest,
+            mhz: mean,
+            throttle_events: self.throttle_events(),
+            held_back: self.held_back(),
+        }
     }
 
     /// Degrees Celsius by the sensor's name: thermal zones, else the monitoring chips. Of sensors
@@ -289,11 +314,12 @@ impl System {
             self.number::<u64>(&format!("{CPUS}/{cpu}/thermal_throttle/core_throttle_count"))
         });
         let counts: Vec<u64> = counts.collect();
-        if !counts.is_empty() {
-            return Some(counts.iter().sum());
-        }
+        (!counts.is_empty()).then(|| counts.iter().sum())
+    }
+
+    fn held_back(&self) -> Option<bool> {
         if let Some(bits) = self.raspberry_throttling() {
-            return Some(u64::from(bits & 0xf != 0));
+            return Some(bits & 0xf != 0);
         }
         const COOLING: &str = "sys/class/thermal";
         let held: Vec<bool> = (self.names(COOLING, "cooling_device").into_iter())
@@ -303,7 +329,25 @@ impl System {
             })
             .filter_map(|d| Some(self.number::<u64>(&format!("{COOLING}/{d}/cur_state"))? > 0))
             .collect();
-        (!held.is_empty()).then(|| u64::from(held.contains(&true)))
+        (!held.is_empty()).then(|| held.contains(&true))
+    }
+
+    /// Seconds of processors' time since the machine was started that went to others than this
+    /// process: other programs, the kernel, the machine's host.
+    pub fn others_seconds(&self) -> Option<f64> {
+        // The kernel counts hundredths of seconds for programs, whatever its own clock is.
+        const TICKS: f64 = 100.0;
+        let numbers = |text: &str| -> Vec<f64> {
+            text.split_whitespace().map(|word| word.parse().unwrap_or(0.0)).collect()
+        };
+        let stat = self.text("proc/stat")?;
+        let all = numbers(stat.lines().next()?.strip_prefix("cpu ")?);
+        // user, nice, system, idle, iowait, irq, softirq, steal; the guests' are among the user's.
+        let busy: f64 = [0, 1, 2, 5, 6, 7].iter().filter_map(|i| all.get(*i)).sum();
+        // After the name, which may hold blanks: the 12th and 13th are user and system time.
+        let own = self.text("proc/self/stat")?;
+        let own = numbers(own.rsplit_once(')')?.1);
+        Some((busy - own.get(11)? - own.get(12)?) / TICKS)
     }
 }
 

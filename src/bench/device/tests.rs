@@ -70,7 +70,12 @@ fn a_raspberry_pi_4() {
     let reading = system.reading(&[]);
     assert_eq!(
         reading,
-        Reading { celsius: Some(61.342), mhz: Some(1250.0), throttle_events: Some(1) }
+        Reading {
+            celsius: Some(61.342),
+            mhz: Some(1250.0),
+            held_back: Some(true),
+            ..Reading::default()
+        }
     );
     assert_eq!(system.reading(&[3]).mhz, Some(1500.0));
 }
@@ -90,8 +95,13 @@ fn big_and_little_cores_are_two_clusters() {
         ("sys/class/thermal/cooling_device0/cur_state", "0"),
         ("sys/class/thermal/cooling_device1/type", "pwm-fan"),
         ("sys/class/thermal/cooling_device1/cur_state", "3"),
-        ("sys/fs/cgroup/cpu.max", "150000 100000\n"),
+        ("proc/self/cgroup", "0::/system.slice/bench.service\n"),
+        ("sys/fs/cgroup/system.slice/bench.service/cpu.max", "max 100000\n"),
+        ("sys/fs/cgroup/system.slice/cpu.max", "150000 100000\n"),
+        ("sys/fs/cgroup/system.slice/memory.max", "1073741824\n"),
         ("sys/fs/cgroup/memory.max", "536870912\n"),
+        ("proc/stat", "cpu  100 20 30 9999 7 2 1 40 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n"),
+        ("proc/self/stat", "1 (a ) b) R 0 1 1 0 -1 4194560 1 0 0 0 60 13 0 0 20 0 1 0 5\n"),
     ];
     files.extend(capacity.iter().map(String::as_str).zip(["427", "427", "1024", "1024"]));
     let (_folder, system) = system(&files);
@@ -102,8 +112,11 @@ fn big_and_little_cores_are_two_clusters() {
         [("Cortex-A55", &[0, 1], Some(427)), ("Cortex-A76", &[2, 3], Some(1024))];
     assert_eq!(clusters, expected);
     assert_eq!((device.cpu_limit, device.memory_limit_mib), (Some(1.5), Some(512)));
+    // 100 + 20 + 30 + 2 + 1 + 40 hundredths of a second, of which 60 + 13 are this process's.
+    assert_eq!(system.others_seconds(), Some(1.2));
     let reading = system.reading(&[]);
-    assert_eq!(reading, Reading { celsius: Some(45.3), mhz: None, throttle_events: Some(0) });
+    let expected = Reading { celsius: Some(45.3), held_back: Some(false), ..Reading::default() };
+    assert_eq!(reading, expected);
 }
 
 #[test]

@@ -98,15 +98,20 @@ fn cores(device: &Device) -> Vec<Finding> {
     let mut findings = match &device.clusters[..] {
         [] => vec![Finding::note("cores", "the system shows none", "give --threads")],
         [one] => vec![Finding::ok("cores", describe(one))],
-        [.., fastest] => {
-            let cores: Vec<usize> = (fastest.cores.iter().copied())
-                .filter(|core| device.allowed_cores.contains(core))
-                .collect();
-            let advice = format!(
-                "the slowest thread decides: stay on the fast ones by --cores {}",
-                list(&cores)
-            );
-            vec![Finding::note("cores", clusters.join("; "), advice)]
+        _ => {
+            let fast = fast_cores(device);
+            let found = clusters.join("; ");
+            vec![match fast.is_empty() || fast.len() == device.allowed_cores.len() {
+                true => Finding::ok("cores", found),
+                false => Finding::note(
+                    "cores",
+                    found,
+                    format!(
+                        "the slowest thread decides: stay on the fast ones by --cores {}",
+                        list(&fast)
+                    ),
+                ),
+            }]
         }
     };
     let all: usize = device.clusters.iter().map(|c| c.cores.len()).sum();
@@ -129,13 +134,32 @@ fn cores(device: &Device) -> Vec<Finding> {
     findings
 }
 
+/// Of the cores that this process may use those that are not clearly slower than the best of them:
+/// by what the kernel calls their capacity, else by their clock.
+fn fast_cores(device: &Device) -> Vec<usize> {
+    const NEARLY: f64 = 0.8;
+    let speed = |cluster: &Cluster| f64::from(cluster.capacity.or(cluster.max_mhz).unwrap_or(0));
+    let allowed = |core: &usize| device.allowed_cores.contains(core);
+    let usable = || device.clusters.iter().filter(|c| c.cores.iter().any(allowed));
+    let best = usable().map(speed).fold(0.0, f64::max);
+    let fast = usable().filter(|cluster| speed(cluster) >= NEARLY * best);
+    let mut cores: Vec<usize> =
+        fast.flat_map(|c| c.cores.iter().copied()).filter(allowed).collect();
+    cores.sort_unstable();
+    cores
+}
+
 fn describe(cluster: &Cluster) -> String {
     let Cluster { name, cores, max_mhz, .. } = cluster;
     let clock = max_mhz.map_or(String::new(), |mhz| format!(" up to {mhz} MHz"));
     let (first, last) = (cores.first().unwrap_or(&0), cores.last().unwrap_or(&0));
     match cores.len() {
         1 => format!("1 × {name}{clock} (core {first})"),
-        n => format!("{n} × {name}{clock} (cores {first} to {last})"),
+        n if last - first == n - 1 => format!("{n} × {name}{clock} (cores {first} to {last})"),
+        n => {
+            let cores: Vec<String> = cores.iter().map(usize::to_string).collect();
+            format!("{n} × {name}{clock} (cores {})", cores.join(", "))
+        }
     }
 }
 
@@ -196,17 +220,25 @@ fn heat(system: &System) -> Vec<Finding> {
         Some((name, c)) => Finding::ok("heat", format!("{name} is at {c:.0} °C")),
     });
     if let Some(bits) = system.raspberry_throttling().filter(|bits| bits & 0xf_000f != 0) {
-        let now = if bits & 0xf != 0 { "now" } else { "since it was started" };
-        let (cause, advice) = match bits & 0x1_0001 {
+        // Bits 0 to 3 are of now, 16 to 19 the same since it was started; the lowest is voltage.
+        let (now, bits) = match bits & 0xf {
+            0 => ("since it was started", bits >> 16),
+            _ => ("now", bits),
+        };
+        let (cause, advice) = match bits & 1 {
             0 => ("by heat or a limit", "cool it"),
             _ => ("by too low a voltage", "use a stronger power supply and a shorter cable"),
         };
         findings.push(Finding::warning("heat", format!("clock held back {now}, {cause}"), advice));
         return findings;
     }
-    if let Some(events) = system.reading(&[]).throttle_events.filter(|n| *n > 0) {
-        let found = format!("clock held back by heat ({events} times, or now)");
+    let reading = system.reading(&[]);
+    if let Some(events) = reading.throttle_events.filter(|n| *n > 0) {
+        let found = format!("clock held back by heat {events} times since it was started");
         findings.push(Finding::warning("heat", found, cool));
+    }
+    if reading.held_back == Some(true) {
+        findings.push(Finding::warning("heat", "clock held back by heat now", cool));
     }
     findings
 }

@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 
-use crate::bench::{self, Comparison};
+use crate::bench::statistics::Summary;
+use crate::bench::{self, Comparison, Report};
 use crate::{Error, Result, io};
 
 use super::super::output::Output;
@@ -37,7 +38,7 @@ impl Compare {
         let comparison = bench::compare(&reports, self.floor / 100.0);
         let names: Vec<String> = self.reports.iter().map(|p| p.display().to_string()).collect();
         if let Some(folder) = &self.out {
-            self.write(folder, &comparison, &names, &files)?;
+            self.write(folder, &comparison, &names, &files, &reports)?;
         }
         say(&if self.json { to_json(&comparison) } else { comparison.table(&names) })?;
         let slower: Vec<&str> =
@@ -55,11 +56,13 @@ impl Compare {
         comparison: &Comparison,
         names: &[String],
         files: &[PathBuf],
+        reports: &[Report],
     ) -> Result<()> {
         const NAMES: [&str; 2] = ["compare.json", "compare.html"];
         let output = Output::create(folder)?;
         output.spare(&NAMES, files.iter().map(PathBuf::as_path))?;
-        let times: Vec<Vec<f64>> = files.iter().map(|file| times(file)).collect();
+        let times: Vec<Vec<f64>> =
+            files.iter().zip(reports).map(|(file, report)| times(file, report)).collect();
         let page = bench::comparison_page(comparison, names, &times);
         let write = |name: &str, text: &str| {
             io::write_atomically(&output.path(name), |w| w.write_all(text.as_bytes()))
@@ -70,13 +73,17 @@ impl Compare {
     }
 }
 
-/// The end-to-end times, in ns, of the samples.csv beside a bench.json; none where it is not there.
-fn times(report: &Path) -> Vec<f64> {
-    let path = report.with_file_name("samples.csv");
+/// The end-to-end times, in ns, of the samples.csv beside a bench.json; none where it is not there,
+/// or of another run.
+fn times(file: &Path, report: &Report) -> Vec<f64> {
+    let path = file.with_file_name("samples.csv");
     let Ok(file) = io::open_regular(&path) else { return Vec::new() };
     let mut rows = csv::Reader::from_reader(file);
     let column = rows.headers().ok().and_then(|h| h.iter().position(|n| n == "end_to_end_ns"));
     let Some(column) = column else { return Vec::new() };
     let value = |row: csv::StringRecord| row.get(column)?.parse::<f64>().ok();
-    rows.into_records().filter_map(|row| value(row.ok()?)).collect()
+    let times: Vec<f64> = rows.into_records().filter_map(|row| value(row.ok()?)).collect();
+    let key = |s: &Summary| (s.n, s.min, s.p50, s.max);
+    let same = !times.is_empty() && key(&Summary::of(&times)) == key(report.end_to_end());
+    if same { times } else { Vec::new() }
 }

@@ -173,10 +173,11 @@ impl Bench {
     /// The memory of each stage, by this program in a process of its own.
     fn stage_memory(&self) -> std::result::Result<Vec<StageMemory>, String> {
         let program = std::env::current_exe().map_err(|e| e.to_string())?;
-        // The same arguments; those of the benchmark itself do no harm.
-        let arguments = std::env::args_os().skip(1);
+        // The same arguments after "bench"; those of the benchmark itself do no harm.
+        let arguments = std::env::args_os().skip(2);
         let mut command = Command::new(program);
-        let output = command.args(arguments).arg("--memory").output().map_err(|e| e.to_string())?;
+        command.args(["bench", "--memory"]).args(arguments);
+        let output = command.output().map_err(|e| e.to_string())?;
         if !output.status.success() {
             let message = String::from_utf8_lossy(&output.stderr);
             return Err(super::one_line(message.trim()));
@@ -270,7 +271,10 @@ fn summary(report: &Report) -> String {
             ms(minute.p50),
             known(minute.celsius, "°C"),
             known(minute.mhz, "MHz"),
-            known(minute.throttle_events.map(|n| n as f64), "times held back"),
+            match (minute.throttle_events, minute.held_back) {
+                (Some(1..), _) | (_, Some(true)) => ", held back",
+                _ => "",
+            },
         ));
     }
     let of = |name: &str| report.memory.iter().find(|m| m.stage == name);

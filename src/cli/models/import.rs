@@ -53,6 +53,7 @@ impl Import {
         for (file, bytes) in &made.files {
             io::write_atomically(&output.path(file), |w| w.write_all(bytes))?;
         }
+        output.spare_written([self.file.as_path()])?;
         check_interrupt()?;
         output.commit(&[])?;
         let package = out.display().to_string();
@@ -105,8 +106,11 @@ fn merge(answers: &mut Answers, matches: &clap::ArgMatches) -> clap::error::Resu
 }
 
 fn extend<T: PartialEq>(list: &mut Vec<T>, before: Vec<T>) {
-    list.extend(before);
-    list.dedup();
+    for old in before {
+        if !list.contains(&old) {
+            list.push(old);
+        }
+    }
 }
 
 /// A line from the terminal; `None` at its end.
