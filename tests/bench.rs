@@ -136,7 +136,7 @@ fn a_sustained_run_has_minutes() {
     // 1.2 s: the last run begins before that, and none is waited for that would not.
     assert!(column(out.path(), "start_ns").into_iter().all(|start| start < 1_200_000_000));
     ok(&bench(out.path(), &["--sustain", "0.02", "--paced", "0.001", "--warmup", "0"]));
-    assert_eq!(column(out.path(), "start_ns"), [0]);
+    assert_eq!(column(out.path(), "start_ns").len(), 1);
 }
 
 #[test]

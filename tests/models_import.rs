@@ -97,8 +97,10 @@ fn a_network_of_landmarks_finds_them_as_a_package() {
 
     let heads = ["--head", "heatmaps=heatmaps", "--head", "view=classes", "--head", "mask=mask"];
     let names = ["--names", "heatmaps=ofd_a,ofd_b,bpd_a,bpd_b", "--names", "mask=skull"];
-    let view = ["--names", "view=bright,dark", "--values", "heatmaps=probabilities"];
-    let made = room.import(&[&TERMS[..], &FRAMES, &heads, &names, &view].concat());
+    let view = ["--names", "view=bright,dark", "--values", "view=logits"];
+    let maps = ["--values", "heatmaps=probabilities"];
+    let answers = [&TERMS[..], &FRAMES, &heads, &names, &view, &maps].concat();
+    let made = room.import(&answers);
     assert!(ok(&made).contains("golden case: "));
     assert_eq!(
         files(&room.path("out")),
@@ -122,6 +124,12 @@ fn a_network_of_landmarks_finds_them_as_a_package() {
             assert!((landmark[axis].as_f64().unwrap() - expected).abs() < 0.01, "{landmark}");
         }
     }
+    // The model itself is not overwritten.
+    let own = package.join("model.onnx");
+    let mut command = intraop();
+    command.args(["models", "import"]).arg(&own).arg("--out").arg(&package).args(&answers);
+    let refused = command.output().unwrap();
+    fails(&refused, 2, &["--out", "model.onnx", "would be overwritten"]);
     // It is replaced, but nothing else is.
     std::fs::create_dir(room.path("other")).unwrap();
     std::fs::write(room.path("other/file"), "").unwrap();
@@ -288,6 +296,30 @@ fn probabilities_become_logits_and_logits_heatmaps() {
 }
 
 #[test]
+fn classes_are_what_one_softmax_makes_of_them() {
+    let names = ["--names", "a,b,c"];
+    let logits = [0.0, -0.25, -0.5f32];
+    let sum: f32 = logits.iter().map(|v| v.exp()).sum();
+    let after = |last: &'static [(&str, &[&str])]| {
+        let pooled: [(&str, &[&str]); 2] = [("GlobalAveragePool", &[]), ("Flatten", &[])];
+        Room::new(&frame(3, &[1, 3], &[&pooled[..], last].concat()))
+    };
+    // A Softmax at the end is cut off; one further in front is led back by the logarithm.
+    let room = after(&[("Softmax", &[])]);
+    ok(&room.import(&[&TERMS[..], &FRAMES, &names].concat()));
+    near(&room.outputs(&[0.25; 24])[0], &logits);
+    let room = after(&[("Softmax", &[]), ("Identity", &[])]);
+    fails(&room.import(&[&TERMS[..], &FRAMES, &names].concat()), 2, &["--values probabilities"]);
+    let values = ["--values", "probabilities"];
+    ok(&room.import(&[&TERMS[..], &FRAMES, &names, &values].concat()));
+    near(&room.outputs(&[0.25; 24])[0], &logits.map(|v| v - sum.ln()));
+    // Labels that may all be true are something else.
+    let room = after(&[("Sigmoid", &[])]);
+    let found = room.import(&[&TERMS[..], &FRAMES, &names].concat());
+    fails(&found, 2, &["classes of which one is true", "Sigmoid"]);
+}
+
+#[test]
 fn coordinates_become_pixels_and_gray_becomes_colours() {
     // x and y of two landmarks, as rows of y, x from −1 to 1.
     let mut graph = frame(4, &[1, 2, 2], &[("GlobalAveragePool", &[]), ("Reshape", &["shape"])]);
@@ -304,6 +336,16 @@ fn coordinates_become_pixels_and_gray_becomes_colours() {
     let mm = ["--names", "a,b", "--axes", "y,x", "--units", "mm"];
     let accepted = ["--units", "pixels|unit|normalised|normalised-corners", "mm"];
     fails(&room.import(&[&TERMS[..], &FRAMES, &mm].concat()), 2, &accepted);
+    // All x, then all y, are not pairs.
+    let mut apart = frame(6, &[1, 2, 3], &[("GlobalAveragePool", &[]), ("Reshape", &["shape"])]);
+    apart.graph.as_mut().unwrap().initializer.push(whole("shape", &[1, 2, 3]));
+    let head = ["--head", "y=coordinates"];
+    let found = Room::new(&apart).import(&[&TERMS[..], &FRAMES, &head].concat());
+    fails(&found, 2, &["an output that can be coordinates", "[1, 2, 3]"]);
+    for typo in ["window:-100,2O0,240", "percentile:,,1,foo,99", "min_max:abc", "none:1x"] {
+        let found = room.import(&[&TERMS[..], &["--normalise", typo]].concat());
+        assert_eq!(found.status.code(), Some(2), "{typo}");
+    }
     let few = ["--names", "a", "--axes", "y,x", "--units", "unit"];
     fails(&room.import(&[&TERMS[..], &FRAMES, &few].concat()), 2, &["2 names for y", "found 1"]);
 
