@@ -1,25 +1,32 @@
 //! How much memory this process has, as Linux tells; elsewhere nothing is known.
 
-/// The largest resident size so far, or since [`reset_peak`], in MiB (`VmHWM`).
-pub fn peak_mib() -> Option<f64> {
-    status("VmHWM:")
+/// Resident sizes of this process in MiB.
+pub struct Resident {
+    /// The largest so far, or since [`reset_peak`] (`VmHWM`).
+    pub peak_mib: f64,
+    /// Now (`VmRSS`).
+    pub now_mib: f64,
 }
 
-/// The resident size now, in MiB (`VmRSS`).
-pub fn resident_mib() -> Option<f64> {
-    status("VmRSS:")
+/// Both of one reading: between two the process grows.
+pub fn resident() -> Option<Resident> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let mib = |key: &str| {
+        let line = status.lines().find_map(|l| l.strip_prefix(key))?;
+        let kib: f64 = line.split_whitespace().next()?.parse().ok()?;
+        Some((kib / 1024.0 * 10.0).round() / 10.0)
+    };
+    Some(Resident { peak_mib: mib("VmHWM:")?, now_mib: mib("VmRSS:")? })
+}
+
+/// The largest resident size so far, or since [`reset_peak`], in MiB.
+pub fn peak_mib() -> Option<f64> {
+    Some(resident()?.peak_mib)
 }
 
 /// Lets [`peak_mib`] start again from the size now; false where the kernel cannot.
 pub fn reset_peak() -> bool {
     std::fs::write("/proc/self/clear_refs", "5").is_ok()
-}
-
-fn status(key: &str) -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix(key))?;
-    let kib: f64 = line.split_whitespace().next()?.parse().ok()?;
-    Some((kib / 1024.0 * 10.0).round() / 10.0)
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -36,6 +43,7 @@ mod tests {
             // Other tests run meanwhile: less than the peak is all that is sure.
             assert!(peak_mib().unwrap() < during);
         }
-        assert!(resident_mib().unwrap() > 0.0);
+        let resident = resident().unwrap();
+        assert!(0.0 < resident.now_mib && resident.now_mib <= resident.peak_mib);
     }
 }

@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::work::{Input, Work};
 use crate::engine::{Session, SessionOptions};
+use crate::memory::{self, Resident};
 use crate::package::Package;
 use crate::probe::{Probe, Stage};
-use crate::{Result, memory, registration};
+use crate::{Result, registration};
 
 /// Of the whole process, with the program's own code and data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,18 +29,16 @@ struct Watch<'a> {
 
 impl Watch<'_> {
     fn end(&mut self, stage: &str) {
-        let (Some(peak), Some(resident)) = (memory::peak_mib(), memory::resident_mib()) else {
-            return;
-        };
+        let Some(Resident { peak_mib, now_mib }) = memory::resident() else { return };
         // Stages such as "infer" come several times: their highest counts.
         match self.stages.iter_mut().find(|s| s.stage == stage) {
             Some(known) => {
-                known.peak_mib = known.peak_mib.max(peak);
-                known.resident_mib = resident;
+                known.peak_mib = known.peak_mib.max(peak_mib);
+                known.resident_mib = now_mib;
             }
             None => {
                 let stage = stage.into();
-                self.stages.push(StageMemory { stage, peak_mib: peak, resident_mib: resident });
+                self.stages.push(StageMemory { stage, peak_mib, resident_mib: now_mib });
             }
         }
         memory::reset_peak();
