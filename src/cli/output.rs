@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::{Error, Result, package};
+use crate::{Error, Result};
 
 /// Files are written to a hidden folder inside the target and moved out of it at the end.
 /// Dropped before [`commit`](Self::commit), nothing of it remains.
@@ -31,8 +31,8 @@ impl Output {
         Ok(Output { folder: folder.to_owned(), created, partial: Some(partial) })
     }
 
-    /// The folder of a new package, and its name; another package there is replaced, other files
-    /// are refused.
+    /// The folder of a new package, and its name. Nothing may be there: people complete a package's
+    /// card and manifest by hand.
     ///
     /// # Errors
     /// Those of [`Output::create`], and [`Error::Option`].
@@ -42,9 +42,8 @@ impl Output {
             expected: expected.into(),
             found: folder.display().to_string(),
         };
-        let other = folder.read_dir().is_ok_and(|mut files| files.next().is_some());
-        if other && !folder.join(package::MANIFEST).is_file() {
-            return Err(wrong("a new or empty folder, or a package to replace"));
+        if folder.read_dir().is_ok_and(|mut files| files.next().is_some()) {
+            return Err(wrong("a new or empty folder (remove an old package first)"));
         }
         let name = folder.file_name().ok_or_else(|| wrong("a folder with a name"))?;
         Ok((Self::create(folder)?, name.to_string_lossy().into_owned()))

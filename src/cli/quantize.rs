@@ -15,7 +15,7 @@ pub(super) struct Quantize {
     /// Table that `intraop calibrate` made of this model
     #[arg(long, value_name = "TABLE.json")]
     calibration: PathBuf,
-    /// Folder for the new package, which gets its name
+    /// New folder for the package, which gets its name
     #[arg(long, value_name = "PACKAGE")]
     out: PathBuf,
     /// How activations' ranges are chosen: min-max, percentile, mse or entropy

@@ -2,7 +2,7 @@
 //! graph: the runtime has no code for one model.
 
 use crate::onnx::tensor_proto::DataType;
-use crate::onnx::{GraphProto, ModelProto, NodeProto, TensorProto};
+use crate::onnx::{GraphProto, ModelProto, TensorProto};
 
 use super::fold::{info, prune};
 use super::heads::{Convert, HeadSpec};
@@ -17,12 +17,12 @@ pub(super) fn adapt(model: &ModelProto, inputs: &[TensorInfo], spec: &Spec) -> M
     if !spec.fronts.is_empty() {
         front(graph, inputs, spec);
     }
-    let mut last = Vec::new();
-    for head in &spec.heads {
-        back(graph, head, &mut last);
-    }
-    graph.node.extend(last);
     graph.output = spec.heads.iter().map(|spec| output(&spec.head)).collect();
+    // All before any is changed: one head may be made of what another is made of.
+    let from: Vec<String> = spec.heads.iter().map(|head| source(graph, head)).collect();
+    for (head, own) in spec.heads.iter().zip(&from) {
+        back(graph, head, own, &from);
+    }
     prune(graph);
     model
 }
@@ -72,41 +72,47 @@ fn weights(front: &Front, channels: usize) -> (Vec<f32>, Vec<f32>) {
     (weights, biases.collect())
 }
 
-/// Appends what makes the head of the model's output, which keeps its name.
-fn back(graph: &mut GraphProto, spec: &HeadSpec, last: &mut Vec<NodeProto>) {
+/// The tensor that the model computes for a head; where something is to be made of it, under another
+/// name than the head's.
+fn source(graph: &mut GraphProto, spec: &HeadSpec) -> String {
     let name = &spec.head.name;
     if spec.convert.is_empty() {
-        return;
+        return name.clone();
     }
-    let mut from = unused(graph, &format!("{name}.imported"));
+    let from = unused(graph, &format!("{name}.imported"));
     rename(graph, name, &from);
+    from
+}
+
+/// Appends what makes a head of `own`, one of the tensors that heads are made of.
+fn back(graph: &mut GraphProto, spec: &HeadSpec, own: &str, sources: &[String]) {
+    let name = &spec.head.name;
+    let mut from = own.to_string();
     for (number, step) in spec.convert.iter().enumerate() {
         if *step == Convert::Cut {
             let maker = graph.node.iter().find(|n| n.output.first() == Some(&from));
             from = maker.and_then(|n| n.input.first()).cloned().unwrap_or(from);
             continue;
         }
-        let to = unused(graph, &format!("{name}.imported{number}"));
-        append(graph, spec, step, &from, &to, last);
+        let to = match number + 1 == spec.convert.len() {
+            true => name.clone(),
+            false => unused(graph, &format!("{name}.imported{number}")),
+        };
+        append(graph, spec, step, &from, &to);
         from = to;
     }
-    // The last name is the head's. What was cut free may be an output, too, and keeps its own.
-    let taken = graph.output.iter().any(|o| o.name == from);
-    match last.iter_mut().find(|n| n.output[0] == from) {
-        Some(node) => node.output[0] = name.clone(),
-        None if taken => last.push(node("Identity", &[&from], name)),
-        None => rename(graph, &from, name),
+    if from == *name {
+        return;
+    }
+    // What was cut free gets the head's name, unless it is called for by its own.
+    let ends = graph.input.iter().chain(&graph.output);
+    match sources.contains(&from) || ends.into_iter().any(|end| end.name == from) {
+        true => graph.node.push(node("Identity", &[&from], name)),
+        false => rename(graph, &from, name),
     }
 }
 
-fn append(
-    graph: &mut GraphProto,
-    spec: &HeadSpec,
-    step: &Convert,
-    from: &str,
-    to: &str,
-    last: &mut Vec<NodeProto>,
-) {
+fn append(graph: &mut GraphProto, spec: &HeadSpec, step: &Convert, from: &str, to: &str) {
     let mut constant = |what: &str, dims: &[usize], values: &[f32]| {
         let name = unused(graph, &format!("{to}.{what}"));
         graph.initializer.push(f32_tensor(&name, dims, values));
@@ -114,19 +120,19 @@ fn append(
     };
     match step {
         Convert::Cut => {}
-        Convert::Sigmoid => last.push(node("Sigmoid", &[from], to)),
+        Convert::Sigmoid => graph.node.push(node("Sigmoid", &[from], to)),
         Convert::Log => {
             // Above 0, where the logarithm has a bound.
             let margin = constant("margin", &[1], &[1e-6]);
-            let above = format!("{to}.above");
-            last.push(node("Add", &[from, &margin], &above));
-            last.push(node("Log", &[&above], to));
+            let above = unused(graph, &format!("{to}.above"));
+            graph.node.push(node("Add", &[from, &margin], &above));
+            graph.node.push(node("Log", &[&above], to));
         }
         Convert::Scale(factors) => {
             let mut dims = vec![1; 2 + spec.head.spatial_shape.len()];
             dims[1] = factors.len();
             let factor = constant("factor", &dims, factors);
-            last.push(node("Mul", &[from, &factor], to));
+            graph.node.push(node("Mul", &[from, &factor], to));
         }
         Convert::LogOdds => {
             // Away from 0 and 1, where the logarithm has no bounds.
@@ -135,15 +141,14 @@ fn append(
             let factor = constant("factor", &ones, &[1.0 - 2.0 * MARGIN]);
             let margin = constant("margin", &ones, &[MARGIN]);
             let one = constant("one", &ones, &[1.0]);
-            let part = |what: &str| format!("{to}.{what}");
-            let [scaled, inside, outside, yes, no] =
-                ["scaled", "inside", "outside", "yes", "no"].map(part);
-            last.push(node("Mul", &[from, &factor], &scaled));
-            last.push(node("Add", &[&scaled, &margin], &inside));
-            last.push(node("Sub", &[&one, &inside], &outside));
-            last.push(node("Log", &[&inside], &yes));
-            last.push(node("Log", &[&outside], &no));
-            last.push(node("Sub", &[&yes, &no], to));
+            let [scaled, inside, outside, yes, no] = ["scaled", "inside", "outside", "yes", "no"]
+                .map(|part| unused(graph, &format!("{to}.{part}")));
+            graph.node.push(node("Mul", &[from, &factor], &scaled));
+            graph.node.push(node("Add", &[&scaled, &margin], &inside));
+            graph.node.push(node("Sub", &[&one, &inside], &outside));
+            graph.node.push(node("Log", &[&inside], &yes));
+            graph.node.push(node("Log", &[&outside], &no));
+            graph.node.push(node("Sub", &[&yes, &no], to));
         }
         Convert::Flatten(count) => {
             let name = unused(graph, &format!("{to}.shape"));
@@ -154,13 +159,13 @@ fn append(
                 raw_data: [1, *count as i64].iter().flat_map(|n| n.to_le_bytes()).collect(),
                 ..TensorProto::default()
             });
-            last.push(node("Reshape", &[from, &name], to));
+            graph.node.push(node("Reshape", &[from, &name], to));
         }
         Convert::Linear { matrix, shift } => {
             let n = shift.len();
             let matrix = constant("matrix", &[n, n], matrix);
             let shift = constant("shift", &[n], shift);
-            last.push(node("Gemm", &[from, &matrix, &shift], to));
+            graph.node.push(node("Gemm", &[from, &matrix, &shift], to));
         }
     }
 }
@@ -169,7 +174,7 @@ fn append(
 fn unused(graph: &GraphProto, wanted: &str) -> String {
     let taken = |name: &str| {
         graph.node.iter().any(|n| n.output.iter().any(|o| o == name))
-            || graph.input.iter().any(|i| i.name == name)
+            || graph.input.iter().chain(&graph.output).any(|end| end.name == name)
             || graph.initializer.iter().any(|t| t.name == name)
     };
     let mut name = wanted.to_string();

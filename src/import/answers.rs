@@ -122,19 +122,26 @@ pub(super) fn of<'a, T>(list: &'a [Named<T>], name: &str) -> Option<&'a T> {
     own.or_else(|| list.iter().find(|n| n.name.is_none())).map(|n| &n.value)
 }
 
-/// Refuses answers for names that the model has not.
+/// Refuses answers for names that the model has not, two for one, and one that others leave
+/// nothing for.
 ///
 /// # Errors
 /// [`Error::Option`] for the first.
 pub(super) fn check_names<T>(flag: &str, list: &[Named<T>], known: &[&str]) -> Result<()> {
-    let named = list.iter().filter_map(|n| n.name.as_deref());
-    match named.into_iter().find(|name| !known.contains(name)) {
+    let names: Vec<Option<&str>> = list.iter().map(|n| n.name.as_deref()).collect();
+    let wrong =
+        |expected: String, found: String| Error::Option { option: flag.into(), expected, found };
+    if let Some(at) = (1..names.len()).find(|at| names[..*at].contains(&names[*at])) {
+        let found = format!("two for {}", names[at].unwrap_or("all"));
+        return Err(wrong("one answer for each".into(), found));
+    }
+    if names.contains(&None) && known.iter().all(|name| names.contains(&Some(name))) {
+        let expected = "an answer for all only where one of them has none of its own";
+        return Err(wrong(expected.into(), format!("one for each of {}", known.join(", "))));
+    }
+    match names.into_iter().flatten().find(|name| !known.contains(name)) {
         None => Ok(()),
-        Some(name) => Err(Error::Option {
-            option: flag.into(),
-            expected: format!("one of {}", known.join(", ")),
-            found: name.into(),
-        }),
+        Some(name) => Err(wrong(format!("one of {}", known.join(", ")), name.into())),
     }
 }
 

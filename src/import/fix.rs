@@ -2,13 +2,15 @@
 
 use std::collections::HashSet;
 
-use crate::onnx::ModelProto;
 use crate::onnx::tensor_proto::DataType;
+use crate::onnx::{ModelProto, NodeProto};
 
 use super::answers::{Answers, Kind, Question, check_names, of};
 use super::fold::{info, prune, restate};
 use super::read::{Foreign, Side, Slot, is_onnx, unfit};
+use super::spec::wrong;
 use crate::engine::{TensorInfo, reference};
+use crate::quantise::onnx::int;
 use crate::{Error, Result};
 
 /// A model that could run.
@@ -25,8 +27,10 @@ pub(super) struct Output {
     /// As ONNX numbers types.
     pub data_type: i32,
     pub shape: Vec<usize>,
-    /// The operator that computes it.
+    /// The operator that computes it; empty for an input or a constant.
     pub last: String,
+    /// It ends in a softmax of each place's channels.
+    pub shares: bool,
 }
 
 impl Foreign {
@@ -85,8 +89,12 @@ impl Foreign {
                 let problem = format!("input {} is {}, not float32", slot.name, slot.dtype);
                 return Err(Error::unusable(name, problem, "export it with images as input only"));
             }
-            let given = of(&answers.input_shape, &slot.name).map(|shape| shape.0.clone());
-            match given.or_else(|| stated(slot)) {
+            let given = of(&answers.input_shape, &slot.name).map(|shape| &shape.0);
+            if let Some(given) = given.filter(|given| !agrees(slot, given)) {
+                let expected = format!("the sides that input {slot} fixes");
+                return Err(wrong("--input-shape", &expected, &format!("{given:?}")));
+            }
+            match given.cloned().or_else(|| stated(slot)) {
                 Some(shape) => inputs.push(TensorInfo { name: slot.name.clone(), shape }),
                 None => questions.push(Question {
                     flag: "--input-shape",
@@ -122,11 +130,32 @@ impl Foreign {
                 data_type: known.data_type,
                 shape: known.shape.clone(),
                 last: last.map(|n| n.op_type.clone()).unwrap_or_default(),
+                shares: last.is_some_and(|n| shares(n, self.opset(), &known.shape)),
             })
         });
         let outputs = outputs.collect::<Result<_>>()?;
         Ok(Ok(Fixed { model, inputs, outputs }))
     }
+}
+
+/// Is a node a softmax along the axis of the channels? Before version 13 it was of all values from
+/// its axis on.
+fn shares(node: &NodeProto, opset: i64, shape: &[usize]) -> bool {
+    let whole = opset < 13;
+    let axis = int(node, "axis").unwrap_or(if whole { 1 } else { -1 });
+    let axis = if axis < 0 { axis + shape.len() as i64 } else { axis };
+    let single = shape.iter().skip(2).all(|side| *side == 1);
+    matches!(node.op_type.as_str(), "Softmax" | "LogSoftmax") && axis == 1 && (single || !whole)
+}
+
+/// Has a shape the sides that the file fixes?
+fn agrees(slot: &Slot, given: &[usize]) -> bool {
+    let same = |(side, given): (&Side, &usize)| match side {
+        Side::Fixed(n) => *n <= 0 || usize::try_from(*n) == Ok(*given),
+        Side::Open(_) => true,
+    };
+    let as_many = slot.shape.is_empty() || slot.shape.len() == given.len();
+    as_many && slot.shape.iter().zip(given).all(same)
 }
 
 /// The shape that the file states; an open batch is one.

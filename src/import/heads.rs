@@ -46,10 +46,11 @@ pub(super) enum Convert {
 /// What an output may be, by its shape and last operator; empty if it is nothing that is read here.
 pub(super) fn guess(place: &Place, output: &Output) -> Vec<HeadKind> {
     use HeadKind::{Affine, Classes, Coordinates, Displacement, Heatmaps, Mask};
-    if output.data_type != 1 {
+    // What no node computes is the input, or a constant.
+    if output.data_type != 1 || output.last.is_empty() {
         return vec![];
     }
-    let softmax = matches!(output.last.as_str(), "Softmax" | "LogSoftmax");
+    let softmax = output.shares;
     match (place.pair, &output.shape[..]) {
         (true, [1, 3, size @ ..]) if size == place.size => vec![Displacement],
         (true, shape) if product(shape) == Some(12) => vec![Affine],
@@ -112,9 +113,12 @@ pub(super) fn head(
         HeadKind::Classes => !place.pair && output.shape.get(1) == Some(&count),
         _ => !place.pair && output.shape.len() == 4 && is_fraction(&output.shape[2..], &place.size),
     };
-    if !fits || output.data_type != 1 || output.shape.first() != Some(&1) {
+    // Twelve numbers are one matrix, with or without an axis for the batch.
+    let one = kind == HeadKind::Affine || output.shape.first() == Some(&1);
+    if !fits || output.data_type != 1 || !one || output.last.is_empty() {
         let expected = format!("an output that can be {}", word(kind));
-        let found = format!("{} {:?} for input {:?}", output.name, output.shape, place.size);
+        let none = if output.last.is_empty() { ", which no node computes" } else { "" };
+        let found = format!("{} {:?} for input {:?}{none}", output.name, output.shape, place.size);
         return Err(wrong("--head", &expected, &found));
     }
     let channels = if maps { output.shape[1] } else { count };
@@ -136,7 +140,7 @@ pub(super) fn head(
                 return Err(wrong("--head", expected, &found));
             }
             match (values(kind, output, answers, open), output.last.as_str()) {
-                (Values::Probabilities, "Softmax") => {
+                (Values::Probabilities, "Softmax") if output.shares => {
                     guesses.push(format!("the Softmax before {} is cut off", output.name));
                     convert.push(Convert::Cut);
                 }

@@ -12,6 +12,8 @@ mod heads;
 mod read;
 mod report;
 mod spec;
+mod text;
+mod unread;
 
 use std::collections::BTreeMap;
 
@@ -20,7 +22,7 @@ use prost::Message;
 pub use answers::{Answers, Question};
 use read::unfit;
 pub use read::{Foreign, Side, Slot};
-pub use report::{Planned, Report, inspect};
+pub use report::{Planned, Report, Scope, inspect};
 
 use crate::Result;
 use crate::engine::reference::{self, REFERENCE};
@@ -87,8 +89,13 @@ pub fn import(
     let fixed = foreign.fix(answers)?.map_err(|open| report::unanswered(&file, &open))?;
     let (spec, _) = spec::resolve(&file, &fixed, answers)?;
     let plain = adapt::adapt(&fixed.model, &fixed.inputs, &spec);
-    let onnx = fold::fold(&file, &plain).map_err(unfit)?.encode_to_vec();
+    let folded = fold::fold(&file, &plain).map_err(unfit)?;
     let mut manifest = manifest(foreign, answers, &spec, name);
+    let mut nodes = folded.graph.iter().flat_map(|g| &g.node);
+    if nodes.any(|n| n.op_type == "DequantizeLinear") {
+        manifest.precision = Precision::Int8;
+    }
+    let onnx = folded.encode_to_vec();
     manifest.graphs[0].sha256 = sha256(&onnx);
     let input = golden_input(&manifest, SEED)?;
     let stated = &spec.input;
@@ -124,7 +131,6 @@ fn manifest(foreign: &Foreign, answers: &Answers, spec: &Spec, name: &str) -> Ma
     let description =
         answers.description.clone().unwrap_or_else(|| format!("Imported from {file}"));
     let text = |answer: &Option<String>| answer.clone().unwrap_or_default();
-    let quantised = foreign.graph().node.iter().any(|n| n.op_type == "DequantizeLinear");
     Manifest {
         schema: SCHEMA,
         name: name.into(),
@@ -136,7 +142,7 @@ fn manifest(foreign: &Foreign, answers: &Answers, spec: &Spec, name: &str) -> Ma
         license: spec.license.clone(),
         intended_use: spec.intended_use.clone(),
         data_source: text(&answers.data_source),
-        precision: if quantised { Precision::Int8 } else { Precision::F32 },
+        precision: Precision::F32,
         eval_metrics: BTreeMap::new(),
         grid: spec.grid.clone(),
         preprocess: spec.preprocess.clone(),

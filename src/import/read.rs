@@ -59,6 +59,7 @@ impl Foreign {
             let advice = "export the model again";
             return Err(Error::malformed(path, "ONNX", expected, "none", advice));
         }
+        super::text::escape(&mut model);
         // Before anything looks at each with each.
         let nodes = model.graph.as_ref().map_or(0, |g| g.node.len());
         if nodes > LARGEST_GRAPH {
@@ -70,7 +71,8 @@ impl Foreign {
             Foreign { path: path.into(), model: ModelProto::default(), bytes: 0, notes: vec![] };
         let beside = take_in(path, &mut model)?;
         foreign.bytes = bytes.len() as u64 + beside.values().sum::<u64>();
-        let names = beside.keys().map(|name| format!("weights in {name}, beside it"));
+        let names =
+            beside.keys().map(|name| format!("weights in {}, beside it", name.escape_debug()));
         foreign.notes.extend(names);
         let widths = float32(path, model.graph.get_or_insert_default())?;
         let names = widths.into_iter().map(|width| format!("{width} made float32"));

@@ -8,6 +8,7 @@ use crate::onnx::tensor_proto::DataType;
 use prost::Message;
 use serde::Serialize;
 
+use super::adapt::adapt;
 use super::answers::{Answers, Question};
 use super::fold::fold;
 use super::read::{Foreign, Slot, unfit};
@@ -26,7 +27,7 @@ pub struct Report {
     pub outputs: Vec<Slot>,
     /// How often each operator stands in the file.
     pub operators: BTreeMap<String, usize>,
-    /// Numbers in weights, by type.
+    /// Numbers in weights, by type; where there is a plan, of what it is of.
     pub weights: BTreeMap<String, usize>,
     pub notes: Vec<String>,
     /// What was guessed about it.
@@ -38,9 +39,21 @@ pub struct Report {
     pub plan: Option<Planned>,
 }
 
+/// What a plan is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// What an import would make, but for the few last steps that open questions of values, units
+    /// and axes may add.
+    Package,
+    /// All that the file's outputs need: it is not known which of them an import would leave out.
+    WholeFile,
+}
+
 /// What would run where, and how fast on this machine.
 #[derive(Debug, Clone, Serialize)]
 pub struct Planned {
+    pub of: Scope,
     /// Shapes that the figures are of, by input.
     pub input_shapes: BTreeMap<String, Vec<usize>>,
     pub output_shapes: BTreeMap<String, Vec<usize>>,
@@ -90,12 +103,18 @@ fn fill(
 ) -> Result<()> {
     report.missing = super::questions(foreign, answers).unwrap_or_default();
     let Ok(fixed) = foreign.fix(answers)? else { return Ok(()) };
-    let folded = fold(&report.file, &fixed.model)?;
+    let resolved = spec::resolve(&report.file, &fixed, answers);
+    let (of, model) = match &resolved {
+        Ok((spec, open)) if !open.asks("--head") => {
+            (Scope::Package, adapt(&fixed.model, &fixed.inputs, spec))
+        }
+        _ => (Scope::WholeFile, fixed.model),
+    };
+    let folded = fold(&report.file, &model)?;
     // Also weights that the file computes.
     report.weights = weights(&folded);
-    report.plan = Some(planned(&report.file, &folded, run)?);
-    let (spec, _) = spec::resolve(&report.file, &fixed, answers)?;
-    report.guesses = spec.guesses;
+    report.plan = Some(planned(&report.file, &folded, of, run)?);
+    report.guesses = resolved?.0.guesses;
     Ok(())
 }
 
@@ -122,7 +141,7 @@ fn weights(model: &ModelProto) -> BTreeMap<String, usize> {
 /// Runs are repeated for this long, after the first at least twice.
 const SECONDS: f64 = 0.5;
 
-fn planned(name: &str, model: &ModelProto, run: &SessionOptions) -> Result<Planned> {
+fn planned(name: &str, model: &ModelProto, of: Scope, run: &SessionOptions) -> Result<Planned> {
     let bytes = model.encode_to_vec();
     let pool = pool(run.threads, &run.cores)?;
     pool.install(|| {
@@ -148,10 +167,11 @@ fn planned(name: &str, model: &ModelProto, run: &SessionOptions) -> Result<Plann
             tensors.iter().map(|t| (t.name.clone(), t.shape.clone())).collect()
         };
         Ok(Planned {
+            of,
             input_shapes: shapes(network.inputs()),
             output_shapes: shapes(network.outputs()),
             intraop: count(own.iter().map(|s| s.op.clone())),
-            tract: count(others.iter().filter(|s| s.op != "Source").map(|s| s.op.clone())),
+            tract: count(others.iter().map(|s| s.op.clone())),
             macs,
             share: if macs == 0 { 0.0 } else { sum(&own) as f64 / macs as f64 },
             threads: run.threads,

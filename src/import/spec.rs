@@ -7,6 +7,7 @@ use super::answers::{
 };
 use super::fix::{Fixed, Output};
 use super::heads::{HeadSpec, Place, head};
+use super::unread::check_use;
 use crate::engine::TensorInfo;
 use crate::package::{Dtype, HeadKind, Input, Task};
 use crate::preprocess::frames::{Interpolation, Pad, Resize};
@@ -53,10 +54,14 @@ impl Open {
         about: impl Into<String>,
         choices: impl Into<String>,
     ) -> T {
-        if answer.is_none() && !self.questions.iter().any(|q| q.flag == flag) {
+        if answer.is_none() && !self.asks(flag) {
             self.ask(flag, about, choices);
         }
         answer.clone().unwrap_or_default()
+    }
+
+    pub fn asks(&self, flag: &str) -> bool {
+        self.questions.iter().any(|q| q.flag == flag)
     }
 
     pub fn ask(
@@ -99,7 +104,7 @@ fn place(name: &str, inputs: &[TensorInfo]) -> Result<Place> {
     let advice = if shapes.iter().any(last) {
         "export it with channels first (tf2onnx: --inputs-as-nchw and --outputs-as-nchw)"
     } else if shapes.iter().any(|s| s.first() != Some(&1)) {
-        "give a batch of 1 by --input-shape, or export it so"
+        "export it with a batch of 1, or an open one"
     } else {
         "export the part that takes such images"
     };
@@ -135,15 +140,18 @@ pub(super) fn resolve(name: &str, fixed: &Fixed, answers: &Answers) -> Result<(S
     }
     let task = task(&place, &heads);
     let (mut input, fronts) = input(&place, &fixed.inputs, answers, &mut open, &mut guesses)?;
-    while outputs.contains(&input.name.as_str()) {
+    while heads.iter().any(|(_, output)| output.name == input.name) {
         input.name.push('_');
     }
     let grid = place.pair.then(|| grid(answers, &mut open)).transpose()?;
+    if !open.asks("--head") {
+        check_use(&place, &heads, answers)?;
+    }
     let heads = heads.into_iter().map(|(kind, output)| {
         head(kind, output, &place, grid.as_ref(), answers, &mut open, &mut guesses)
     });
     let heads = heads.collect::<Result<_>>()?;
-    let preprocess = preprocess(&place, answers, &mut open);
+    let preprocess = preprocess(&place, answers, &mut open)?;
     let (license, intended_use) = general(answers, &mut open);
     let spec =
         Spec { task, input, fronts, heads, grid, preprocess, license, intended_use, guesses };
@@ -319,7 +327,7 @@ fn grid(answers: &Answers, open: &mut Open) -> Result<GridSpec> {
     };
     let spacing = match (fit, &answers.spacing) {
         // Nobody reads it then.
-        (Fitting::Pad | Fitting::Stretch, None) => vec![1.0; 3],
+        (Fitting::Pad | Fitting::Stretch, _) => vec![1.0; 3],
         (_, spacing) => open.need(spacing, "--spacing", "mm per voxel along x, y, z", "1,1,1"),
     };
     let sizes = spacing.iter().all(|s| s.is_finite() && *s > 0.0);
@@ -346,17 +354,21 @@ fn grid(answers: &Answers, open: &mut Open) -> Result<GridSpec> {
     })
 }
 
-fn preprocess(place: &Place, answers: &Answers, open: &mut Open) -> Vec<Step> {
+fn preprocess(place: &Place, answers: &Answers, open: &mut Open) -> Result<Vec<Step>> {
     let about = "how samples are brought to a range";
     let methods = "min_max|z_score|percentile:1,99|window:0,255|none";
     let normalise = open.need(&answers.normalise, "--normalise", about, methods);
     let normalise = normalise.0.map(Step::Normalise);
-    let [height, width] = place.size[..] else { return normalise.into_iter().collect() };
+    let [height, width] = place.size[..] else {
+        return Ok(normalise.into_iter().collect());
+    };
     let keep_aspect = match answers.fit {
         Some(Fitting::Pad) => true,
         Some(Fitting::Stretch) => false,
-        // Refused below, as any other word would be.
-        Some(Fitting::Resample) | None => {
+        Some(Fitting::Resample) => {
+            return Err(wrong("--fit", "stretch or pad for frames", "resample"));
+        }
+        None => {
             open.ask("--fit", "how frames are brought to the input's size", "stretch|pad");
             false
         }
@@ -364,7 +376,7 @@ fn preprocess(place: &Place, answers: &Answers, open: &mut Open) -> Vec<Step> {
     let interpolation = Interpolation::Area;
     let resize = Step::Resize(Resize { width, height, interpolation, keep_aspect });
     let pad = keep_aspect.then_some(Step::Pad(Pad { width, height, value: 0.0 }));
-    [Step::Grayscale, resize].into_iter().chain(pad).chain(normalise).collect()
+    Ok([Step::Grayscale, resize].into_iter().chain(pad).chain(normalise).collect())
 }
 
 /// What the answers say of the values, else what the last operator tells.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::cli::output::Output;
 use crate::cli::{Run, check_interrupt, say, to_json};
-use crate::import::{Answers, Foreign, Planned, Question, Report, Slot};
+use crate::import::{Answers, Foreign, Planned, Question, Report, Scope, Slot};
 use crate::{Error, Result, import, io};
 
 /// Inspect an ONNX file that somebody else made, and make a package of it: docs/import.md
@@ -17,7 +17,7 @@ use crate::{Error, Result, import, io};
 pub(in crate::cli) struct Import {
     /// ONNX file; weights in other files must lie beside it
     file: PathBuf,
-    /// Folder for the package, which gets its name
+    /// New folder for the package, which gets its name
     #[arg(long, value_name = "PACKAGE")]
     out: Option<PathBuf>,
     #[command(flatten, next_help_heading = "What the file cannot say")]
@@ -53,7 +53,6 @@ impl Import {
         for (file, bytes) in &made.files {
             io::write_atomically(&output.path(file), |w| w.write_all(bytes))?;
         }
-        output.spare_written([self.file.as_path()])?;
         check_interrupt()?;
         output.commit(&[])?;
         let package = out.display().to_string();
@@ -155,8 +154,12 @@ fn plan(p: &Planned) -> String {
         let parts: Vec<String> = steps.iter().map(|(op, n)| format!("{op} {n}")).collect();
         if parts.is_empty() { "nothing".into() } else { parts.join(", ") }
     };
+    let of = match p.of {
+        Scope::Package => "the package that an import would make",
+        Scope::WholeFile => "the whole file: what an import would leave out is not known",
+    };
     format!(
-        "intraop    {}\ntract      {}\nwork       {:.3} GMAC, {:.0} % of them in our engine, at \
+        "plan of    {of}\nintraop    {}\ntract      {}\nwork       {:.3} GMAC, {:.0} % of them in our engine, at \
          {:?}\nspeed      load {:.1} ms, first {:.1} ms, then {:.2} ms (median of {}), {} threads, \
          {}",
         steps(&p.intraop),

@@ -10,6 +10,7 @@ use tract_onnx::tract_hir::internal::{Tensor as Tract, *};
 use super::super::TensorInfo;
 use super::super::graph::check_types;
 use super::super::network::{caught, failed};
+use super::regions::facts;
 use super::{framework, guard, text, theirs};
 use crate::onnx::tensor_proto::DataType;
 use crate::onnx::{GraphProto, ModelProto, NodeProto, TensorProto};
@@ -42,17 +43,10 @@ pub fn unknown(graph: &GraphProto) -> Option<&NodeProto> {
 pub fn known(name: &str, model: &ModelProto) -> Result<HashMap<String, Known>> {
     let analysed = || {
         guard::check_nodes(model.graph.as_ref().unwrap_or(&GraphProto::default()))?;
-        let parsed = framework().parse(&theirs(model)?, None)?;
-        let mut inference = parsed.model;
-        guard::guard(&mut inference);
-        inference.analyse(false)?;
-        let known = parsed.outlets_by_name.into_iter().filter_map(|(name, outlet)| {
-            let fact = inference.outlet_fact(outlet).ok()?;
-            let shape = fact.shape.concretize()?;
-            let shape: Option<Vec<usize>> = shape.iter().map(|d| d.to_usize().ok()).collect();
+        let known = facts(&framework(), model)?.into_iter().map(|(name, fact, shape)| {
             let data_type = fact.datum_type.concretize().map_or(0, data_type);
             let value = fact.value.concretize().and_then(|tensor| proto(&tensor));
-            Some((name, Known { shape: shape?, data_type, value }))
+            (name, Known { shape, data_type, value })
         });
         Ok(known.collect())
     };

@@ -9,6 +9,7 @@ use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::ops::expandable::{Expansion, expand};
 use tract_onnx::tract_hir::tract_core::ops::Cost;
 use tract_onnx::tract_hir::tract_core::ops::konst::Const;
+use tract_onnx::tract_hir::tract_core::ops::source::TypedSource;
 
 use super::{guard, theirs};
 use crate::engine::graph::{Constants, Graph, Id, LARGEST_IMAGE, Node, Translator, is_possible};
@@ -80,20 +81,30 @@ fn unused_prefix(graph: &GraphProto) -> String {
     prefix
 }
 
-/// Shapes that tract finds for the f32 tensors of the graph, by name.
-fn shapes(framework: &Onnx, model: &ModelProto) -> TractResult<HashMap<String, Vec<usize>>> {
+/// What tract finds out, before anything runs, of the tensors whose shape follows from its inputs'
+/// shapes: name, fact and shape.
+pub(super) fn facts(
+    framework: &Onnx,
+    model: &ModelProto,
+) -> TractResult<Vec<(String, InferenceFact, Vec<usize>)>> {
     let parsed = framework.parse(&theirs(model)?, None)?;
     let mut inference = parsed.model;
     guard::guard(&mut inference);
     inference.analyse(false)?;
     let known = parsed.outlets_by_name.into_iter().filter_map(|(name, outlet)| {
-        let fact = inference.outlet_fact(outlet).ok()?;
+        let fact = inference.outlet_fact(outlet).ok()?.clone();
         let shape = fact.shape.concretize()?;
         let shape: Option<Vec<usize>> = shape.iter().map(|d| d.to_usize().ok()).collect();
-        let f32 = fact.datum_type.concretize() == Some(f32::datum_type());
-        Some((name, shape.filter(|_| f32)?))
+        Some((name, fact, shape?))
     });
     Ok(known.collect())
+}
+
+/// Shapes that tract finds for the f32 tensors of the graph, by name.
+fn shapes(framework: &Onnx, model: &ModelProto) -> TractResult<HashMap<String, Vec<usize>>> {
+    let facts = facts(framework, model)?.into_iter();
+    let f32 = |fact: &InferenceFact| fact.datum_type.concretize() == Some(f32::datum_type());
+    Ok(facts.filter(|(_, fact, _)| f32(fact)).map(|(name, _, shape)| (name, shape)).collect())
 }
 
 struct RegionGraph {
@@ -284,7 +295,7 @@ fn region_of(node: &TypedNode) -> Option<&Region> {
     node.op.downcast_ref::<Region>()
 }
 
-/// The nodes of a model with regions, the regions step by step.
+/// What a model with regions computes, the regions step by step: no weights, no inputs.
 pub fn steps(model: &TypedModel) -> Vec<StepInfo> {
     let of_node = |node: &TypedNode| match region_of(node) {
         Some(region) => region.plan.steps().cloned().collect(),
@@ -294,7 +305,8 @@ pub fn steps(model: &TypedModel) -> Vec<StepInfo> {
             vec![StepInfo::of_tract(&node.name, &op, facts.join(" + "), macs)]
         }
     };
-    model.nodes().iter().filter(|n| !n.op_is::<Const>()).flat_map(of_node).collect()
+    let computes = |n: &&TypedNode| !n.op_is::<Const>() && !n.op_is::<TypedSource>();
+    model.nodes().iter().filter(computes).flat_map(of_node).collect()
 }
 
 /// What tract says that a node multiplies and adds; 0 where it does not know.
