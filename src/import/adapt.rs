@@ -84,8 +84,12 @@ fn source(graph: &mut GraphProto, spec: &HeadSpec) -> String {
     from
 }
 
-/// Appends what makes a head of `own`, one of the tensors that heads are made of.
+/// Appends what makes a head of `own`, one of the tensors that heads are made of: the last node
+/// of [`append`] gives it.
 fn back(graph: &mut GraphProto, spec: &HeadSpec, own: &str, sources: &[String]) {
+    if spec.convert.is_empty() {
+        return;
+    }
     let name = &spec.head.name;
     let mut from = own.to_string();
     for (number, step) in spec.convert.iter().enumerate() {
@@ -94,21 +98,22 @@ fn back(graph: &mut GraphProto, spec: &HeadSpec, own: &str, sources: &[String]) 
             from = maker.and_then(|n| n.input.first()).cloned().unwrap_or(from);
             continue;
         }
-        let to = match number + 1 == spec.convert.len() {
-            true => name.clone(),
-            false => unused(graph, &format!("{name}.imported{number}")),
-        };
+        let to = unused(graph, &format!("{name}.imported{number}"));
         append(graph, spec, step, &from, &to);
         from = to;
     }
-    if from == *name {
-        return;
-    }
     // What was cut free gets the head's name, unless it is called for by its own.
-    let ends = graph.input.iter().chain(&graph.output);
-    match sources.contains(&from) || ends.into_iter().any(|end| end.name == from) {
-        true => graph.node.push(node("Identity", &[&from], name)),
-        false => rename(graph, &from, name),
+    if spec.convert.last() == Some(&Convert::Cut) {
+        let mut ends = graph.input.iter().chain(&graph.output);
+        if !sources.contains(&from) && !ends.any(|end| end.name == from) {
+            return rename(graph, &from, name);
+        }
+        let to = unused(graph, &format!("{name}.imported0"));
+        graph.node.push(node("Identity", &[&from], &to));
+    }
+    // The head's name is the output's: a node of the model may have it, too.
+    if let Some(last) = graph.node.last_mut() {
+        last.output[0].clone_from(name);
     }
 }
 

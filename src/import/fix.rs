@@ -27,7 +27,7 @@ pub(super) struct Output {
     /// As ONNX numbers types.
     pub data_type: i32,
     pub shape: Vec<usize>,
-    /// The operator that computes it; empty for an input or a constant.
+    /// The operator that computes it; empty for a constant.
     pub last: String,
     /// It ends in a softmax of each place's channels.
     pub shares: bool,
@@ -81,7 +81,9 @@ impl Foreign {
         let names: Vec<&str> = slots.iter().map(|s| s.name.as_str()).collect();
         check_names("--input-shape", &answers.input_shape, &names)?;
         let outputs = self.outputs();
-        let names: Vec<&str> = outputs.iter().map(|s| s.name.as_str()).collect();
+        // Of an input that is an output, too, nothing can be made.
+        let own = outputs.iter().map(|s| s.name.as_str()).filter(|name| !names.contains(name));
+        let names: Vec<&str> = own.collect();
         check_names("--head", &answers.head, &names)?;
         let (mut inputs, mut questions) = (Vec::new(), Vec::new());
         for slot in &slots {
@@ -110,6 +112,7 @@ impl Foreign {
         let graph = model.graph.get_or_insert_default();
         let float = DataType::Float as i32;
         graph.input = inputs.iter().map(|i| info(&i.name, float, &i.shape)).collect();
+        graph.output.retain(|o| names.contains(&o.name.as_str()));
         graph.output.retain(|o| of(&answers.head, &o.name) != Some(&Kind(None)));
         // Their shapes are of other inputs, or names of lengths that are known now.
         graph.value_info.clear();
@@ -127,10 +130,10 @@ impl Foreign {
             let last = graph.node.iter().find(|n| n.output.contains(&output.name));
             Ok(Output {
                 name: output.name.clone(),
-                data_type: known.data_type,
-                shape: known.shape.clone(),
                 last: last.map(|n| n.op_type.clone()).unwrap_or_default(),
                 shares: last.is_some_and(|n| shares(n, self.opset(), &known.shape)),
+                data_type: known.data_type,
+                shape: known.shape.clone(),
             })
         });
         let outputs = outputs.collect::<Result<_>>()?;

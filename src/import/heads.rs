@@ -46,7 +46,7 @@ pub(super) enum Convert {
 /// What an output may be, by its shape and last operator; empty if it is nothing that is read here.
 pub(super) fn guess(place: &Place, output: &Output) -> Vec<HeadKind> {
     use HeadKind::{Affine, Classes, Coordinates, Displacement, Heatmaps, Mask};
-    // What no node computes is the input, or a constant.
+    // What no node computes is a constant.
     if output.data_type != 1 || output.last.is_empty() {
         return vec![];
     }
