@@ -171,6 +171,8 @@ fn any_package_and_real_files() {
     let wrong = bench(&out, &[fixed, moving, "--model", package]);
     fails(&wrong, 2, &["expected one frame", "fixed.nii.gz"]);
     fails(&bench(&out, &["--cascades", "9"]), 2, &["--cascades: expected 1 to 1"]);
+    let unread = bench(&out, &["--model", package, "--affine-only"]);
+    fails(&unread, 2, &["--affine-only", "expected a package for registration"]);
     fails(&bench(&out, &["--model", "nowhere"]), 2, &["model nowhere: not found"]);
     for wrong in [["--runs", "0"], ["--paced", "0"], ["--sustain", "-1"], ["--budget", "nan"]] {
         assert_eq!(bench(&out, &wrong).status.code(), Some(2), "{wrong:?}");

@@ -36,6 +36,7 @@ fn a_copy_of_another_machine_can_be_looked_at() {
     let text = ok(&doctor(folder.path(), &["--root", "."]));
     assert!(text.contains("warning  clock    Cortex-A72: governor powersave"), "{text}");
     assert!(text.contains("→ `sudo cpupower frequency-set -g performance`"), "{text}");
+    fails(&doctor(folder.path(), &["--root", "sys"]), 2, &["--root", "a folder with proc"]);
 }
 
 #[test]

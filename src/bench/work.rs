@@ -101,6 +101,11 @@ impl<'a> Work<'a> {
             graphs = registration::stages(session, options)?;
             (Kind::Pair { fixed, moving, options: options.clone() }, name)
         } else {
+            if options.init.is_some() || options.affine_only || options.cascades.is_some() {
+                let option = "--init, --affine-only or --cascades".into();
+                let (expected, found) = ("a package for registration".into(), "frames".into());
+                return Err(Error::Option { option, expected, found });
+            }
             let (pixels, name) = match input {
                 Input::Frame(pixels, name) => (pixels, name),
                 Input::Phantom => {

@@ -6,6 +6,9 @@ use tempfile::TempDir;
 
 use crate::{Error, Result};
 
+/// How the names of hidden folders start.
+const PARTIAL: &str = ".intraop-partial-";
+
 /// Files are written to a hidden folder inside the target and moved out of it at the end.
 /// Dropped before [`commit`](Self::commit), nothing of it remains.
 pub(super) struct Output {
@@ -24,10 +27,8 @@ impl Output {
         let mut created: Vec<PathBuf> = missing.map(Path::to_owned).collect();
         created.reverse();
         std::fs::create_dir_all(folder).map_err(unwritable)?;
-        let partial = tempfile::Builder::new()
-            .prefix(".intraop-partial-")
-            .tempdir_in(folder)
-            .map_err(unwritable)?;
+        let partial =
+            tempfile::Builder::new().prefix(PARTIAL).tempdir_in(folder).map_err(unwritable)?;
         Ok(Output { folder: folder.to_owned(), created, partial: Some(partial) })
     }
 
@@ -42,7 +43,11 @@ impl Output {
             expected: expected.into(),
             found: folder.display().to_string(),
         };
-        if folder.read_dir().is_ok_and(|mut files| files.next().is_some()) {
+        // What a run left that was killed is nobody's work.
+        let own =
+            |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with(PARTIAL);
+        let mut files = folder.read_dir().into_iter().flatten().flatten();
+        if files.any(|entry| !own(&entry)) {
             return Err(wrong("a new or empty folder (remove an old package first)"));
         }
         let name = folder.file_name().ok_or_else(|| wrong("a folder with a name"))?;

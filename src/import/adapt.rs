@@ -8,7 +8,7 @@ use super::fold::{info, prune};
 use super::heads::{Convert, HeadSpec};
 use super::spec::{Front, Spec};
 use crate::engine::TensorInfo;
-use crate::quantise::onnx::{f32_tensor, node};
+use crate::quantise::onnx::{f32_tensor, int_attribute, node};
 
 /// The model as the package needs it: its input in front, its heads and nothing else behind.
 pub(super) fn adapt(model: &ModelProto, inputs: &[TensorInfo], spec: &Spec) -> ModelProto {
@@ -126,6 +126,11 @@ fn append(graph: &mut GraphProto, spec: &HeadSpec, step: &Convert, from: &str, t
     match step {
         Convert::Cut => {}
         Convert::Sigmoid => graph.node.push(node("Sigmoid", &[from], to)),
+        Convert::Softmax => {
+            let mut softmax = node("Softmax", &[from], to);
+            softmax.attribute.push(int_attribute("axis", 1));
+            graph.node.push(softmax);
+        }
         Convert::Log => {
             // Above 0, where the logarithm has a bound.
             let margin = constant("margin", &[1], &[1e-6]);
@@ -155,13 +160,13 @@ fn append(graph: &mut GraphProto, spec: &HeadSpec, step: &Convert, from: &str, t
             graph.node.push(node("Log", &[&outside], &no));
             graph.node.push(node("Sub", &[&yes, &no], to));
         }
-        Convert::Flatten(count) => {
+        Convert::Reshape(shape) => {
             let name = unused(graph, &format!("{to}.shape"));
             graph.initializer.push(TensorProto {
                 name: name.clone(),
                 dims: vec![2],
                 data_type: DataType::Int64 as i32,
-                raw_data: [1, *count as i64].iter().flat_map(|n| n.to_le_bytes()).collect(),
+                raw_data: shape.iter().flat_map(|n| (*n as i64).to_le_bytes()).collect(),
                 ..TensorProto::default()
             });
             graph.node.push(node("Reshape", &[from, &name], to));

@@ -4,6 +4,7 @@
 use std::str::FromStr;
 
 use clap::ValueEnum;
+use clap::builder::NonEmptyStringValueParser;
 
 use crate::package::HeadKind;
 use crate::preprocess::{Fit, Initial, Normalise, Orientation};
@@ -35,7 +36,8 @@ pub struct Answers {
     /// one on each line
     #[arg(long, value_name = "[OUTPUT=]NAMES")]
     pub names: Vec<Named<Names>>,
-    /// What the values of heatmaps and masks are: probabilities (0 to 1) or logits
+    /// What the values of heatmaps, masks and classes are: probabilities (0 to 1), logits, or of
+    /// masks softmax-logits: of which a softmax over the channels makes probabilities
     #[arg(long, value_name = "[OUTPUT=]VALUES")]
     pub values: Vec<Named<Values>>,
     /// Which of the pair comes first, in the channels or inputs: fixed,moving or moving,fixed
@@ -76,13 +78,13 @@ pub struct Answers {
     #[arg(long)]
     pub initial: Option<Alignment>,
     /// As in DICOM: US, MR, CT; of a pair one, or two with a comma
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     pub modality: Option<Vec<String>>,
     /// The terms of the weights, an SPDX expression
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub license: Option<String>,
     /// What the model may be used for
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub intended_use: Option<String>,
     /// In a sentence, what the model does
     #[arg(long)]
@@ -135,7 +137,8 @@ pub(super) fn check_names<T>(flag: &str, list: &[Named<T>], known: &[&str]) -> R
         let found = format!("two for {}", names[at].unwrap_or("all"));
         return Err(wrong("one answer for each".into(), found));
     }
-    if names.contains(&None) && known.iter().all(|name| names.contains(&Some(name))) {
+    let each = !known.is_empty() && known.iter().all(|name| names.contains(&Some(name)));
+    if names.contains(&None) && each {
         let expected = "an answer for all only where one of them has none of its own";
         return Err(wrong(expected.into(), format!("one for each of {}", known.join(", "))));
     }
@@ -190,7 +193,13 @@ impl FromStr for Names {
     fn from_str(text: &str) -> Result<Self, String> {
         let name = |name: &str| name.trim().to_string();
         let Some(file) = text.strip_prefix('@') else {
-            return Ok(Names(text.split(',').map(name).collect()));
+            let names: Vec<String> = text.split(',').map(name).collect();
+            let gap = names.iter().any(String::is_empty);
+            return if gap {
+                Err(format!("{text:?}: expected a name each"))
+            } else {
+                Ok(Names(names))
+            };
         };
         let bytes = crate::package::read_file(file.as_ref()).map_err(|e| e.to_string())?;
         let text = String::from_utf8(bytes).map_err(|_| format!("{file}: expected UTF-8 text"))?;
@@ -201,7 +210,10 @@ impl FromStr for Names {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Values {
     Probabilities,
+    /// Of each thing alone.
     Logits,
+    /// Of masks of which one is true.
+    SoftmaxLogits,
 }
 
 impl FromStr for Values {
@@ -211,7 +223,8 @@ impl FromStr for Values {
         match text {
             "probabilities" => Ok(Values::Probabilities),
             "logits" => Ok(Values::Logits),
-            _ => Err(format!("{text:?}: expected probabilities or logits")),
+            "softmax-logits" => Ok(Values::SoftmaxLogits),
+            _ => Err(format!("{text:?}: expected probabilities, logits or softmax-logits")),
         }
     }
 }

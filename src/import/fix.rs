@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::onnx::tensor_proto::DataType;
-use crate::onnx::{ModelProto, NodeProto};
+use crate::onnx::{GraphProto, ModelProto, NodeProto};
 
 use super::answers::{Answers, Kind, Question, check_names, of};
 use super::fold::{info, prune, restate};
@@ -43,15 +43,7 @@ impl Foreign {
             return Some((problem, "convert it by onnx.version_converter"));
         }
         let graph = self.graph();
-        let made: HashSet<&str> = (graph.node.iter().flat_map(|n| &n.output))
-            .chain(graph.input.iter().map(|i| &i.name))
-            .chain(graph.initializer.iter().map(|t| &t.name))
-            .map(String::as_str)
-            .collect();
-        let read = graph.node.iter().flat_map(|n| &n.input).filter(|name| !name.is_empty());
-        let mut read = read.chain(graph.output.iter().map(|o| &o.name));
-        if let Some(name) = read.find(|name| !made.contains(name.as_str())) {
-            let problem = format!("{name}: expected a node that computes it, found none");
+        if let Some(problem) = disorder(graph) {
             return Some((problem, "export the model again"));
         }
         let node = reference::unknown(graph)?;
@@ -139,6 +131,32 @@ impl Foreign {
         let outputs = outputs.collect::<Result<_>>()?;
         Ok(Ok(Fixed { model, inputs, outputs }))
     }
+}
+
+/// What is read before it is computed, or computed twice.
+fn disorder(graph: &GraphProto) -> Option<String> {
+    let given = graph.input.iter().map(|i| &i.name);
+    let given = given.chain(graph.initializer.iter().map(|t| &t.name));
+    let mut made: HashSet<&str> = given.map(String::as_str).collect();
+    for node in &graph.node {
+        let missing = node.input.iter().find(|n| !n.is_empty() && !made.contains(n.as_str()));
+        if let Some(name) = missing {
+            return Some(format!("{name}: expected an earlier node that computes it, found none"));
+        }
+        let outputs = node.output.iter().filter(|name| !name.is_empty());
+        if let Some(name) = outputs.into_iter().find(|name| !made.insert(name)) {
+            return Some(format!("{name}: expected one node that computes it, found another"));
+        }
+    }
+    let mut outputs = HashSet::new();
+    graph.output.iter().find_map(|output| {
+        let name = output.name.as_str();
+        match (made.contains(name), outputs.insert(name)) {
+            (true, true) => None,
+            (false, _) => Some(format!("{name}: expected a node that computes it, found none")),
+            (_, false) => Some(format!("{name}: expected one output of this name, found two")),
+        }
+    })
 }
 
 /// Is a node a softmax along the axis of the channels? Before version 13 it was of all values from

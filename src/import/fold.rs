@@ -72,7 +72,8 @@ fn filled(node: &NodeProto, tensors: &Tensors, room: &mut usize) -> Option<Tenso
     })
 }
 
-/// Nodes whose every output is known become weights.
+/// Nodes whose every output is known become weights; weights in int8 stay as they are: only what
+/// is quantised in the graph is computed in int8.
 fn constants(graph: &mut GraphProto, tensors: &Tensors) {
     let mut room = 4 * LARGEST_FILL;
     for node in std::mem::take(&mut graph.node) {
@@ -82,9 +83,10 @@ fn constants(graph: &mut GraphProto, tensors: &Tensors) {
         };
         let outputs = node.output.iter().filter(|name| !name.is_empty());
         let named = |name: &String| Some(TensorProto { name: name.clone(), ..value(name)? });
+        let stays = node.op_type == "DequantizeLinear";
         match outputs.map(named).collect::<Option<Vec<_>>>() {
-            Some(made) => graph.initializer.extend(made),
-            None => graph.node.push(node),
+            Some(made) if !stays => graph.initializer.extend(made),
+            _ => graph.node.push(node),
         }
     }
 }

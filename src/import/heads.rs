@@ -28,15 +28,17 @@ pub(super) enum Convert {
     /// Without the last operator.
     Cut,
     Sigmoid,
+    /// Over the channels.
+    Softmax,
     /// ln p − ln (1 − p).
     LogOdds,
     /// ln p: what a softmax makes p of again.
     Log,
     /// A factor for each channel.
     Scale(Vec<f32>),
-    /// `[1, n]`.
-    Flatten(usize),
-    /// `[1, n]` → `[1, n]`: a matrix, `[from][to]`, and a shift.
+    /// The same values in this shape.
+    Reshape([usize; 2]),
+    /// `[m, n]` → `[m, n]`: of each row a matrix, `[from][to]`, and a shift.
     Linear {
         matrix: Vec<f32>,
         shift: Vec<f32>,
@@ -55,6 +57,8 @@ pub(super) fn guess(place: &Place, output: &Output) -> Vec<HeadKind> {
         (true, [1, 3, size @ ..]) if size == place.size => vec![Displacement],
         (true, shape) if product(shape) == Some(12) => vec![Affine],
         (true, _) => vec![],
+        // One alone is always the likeliest.
+        (false, [1, 1]) => vec![],
         (false, [1, _] | [1, _, 1, 1]) if softmax => vec![Classes],
         (false, [1, _, 1, 1]) => vec![Classes],
         (false, [1, n]) if n % 2 == 1 => vec![Classes],
@@ -110,7 +114,7 @@ pub(super) fn head(
             };
             !place.pair && count > 0 && beside(&output.shape)
         }
-        HeadKind::Classes => !place.pair && output.shape.get(1) == Some(&count),
+        HeadKind::Classes => !place.pair && count > 1 && output.shape.get(1) == Some(&count),
         _ => !place.pair && output.shape.len() == 4 && is_fraction(&output.shape[2..], &place.size),
     };
     // Twelve numbers are one matrix, with or without an axis for the batch.
@@ -145,19 +149,13 @@ pub(super) fn head(
                     convert.push(Convert::Cut);
                 }
                 (Values::Probabilities, _) => convert.push(Convert::Log),
-                (Values::Logits, _) => {}
+                (Values::Logits | Values::SoftmaxLogits, _) => {}
             }
-            convert.extend((output.shape.len() > 2).then_some(Convert::Flatten(count)));
+            convert.extend((output.shape.len() > 2).then_some(Convert::Reshape([1, count])));
             names(output, count, answers, open)?
         }
         _ => {
-            let values = values(kind, output, answers, open);
-            convert.extend(match (kind, values, output.last.as_str()) {
-                (HeadKind::Heatmaps, Values::Logits, _) => Some(Convert::Sigmoid),
-                (HeadKind::Mask, Values::Probabilities, "Sigmoid") => Some(Convert::Cut),
-                (HeadKind::Mask, Values::Probabilities, _) => Some(Convert::LogOdds),
-                _ => None,
-            });
+            convert = maps_convert(kind, output, values(kind, output, answers, open))?;
             names(output, channels, answers, open)?
         }
     };
@@ -180,12 +178,26 @@ pub(super) fn head(
     Ok(HeadSpec { head, convert })
 }
 
-/// What an output finds.
+/// What makes heatmaps from 0 to 1, and of masks the logit of each class alone.
+fn maps_convert(kind: HeadKind, output: &Output, values: Values) -> Result<Vec<Convert>> {
+    Ok(match (kind, values, output.last.as_str()) {
+        (HeadKind::Heatmaps, Values::SoftmaxLogits, _) => {
+            return Err(wrong("--values", "probabilities or logits of heatmaps", "softmax-logits"));
+        }
+        (HeadKind::Heatmaps, Values::Logits, _) => vec![Convert::Sigmoid],
+        (HeadKind::Mask, Values::Probabilities, "Sigmoid") => vec![Convert::Cut],
+        (HeadKind::Mask, Values::Probabilities, _) => vec![Convert::LogOdds],
+        (HeadKind::Mask, Values::SoftmaxLogits, _) => vec![Convert::Softmax, Convert::LogOdds],
+        _ => vec![],
+    })
+}
+
+/// What an output finds; nothing while it is asked for.
 fn names(output: &Output, count: usize, answers: &Answers, open: &mut Open) -> Result<Vec<String>> {
     let Some(names) = of(&answers.names, &output.name) else {
         let about = format!("the names of the {count} things that {} finds", output.name);
         open.ask("--names", about, format!("{}=a,b,…|@FILE", output.name));
-        return Ok(vec![String::new(); count]);
+        return Ok(vec![]);
     };
     match names.0.len() == count {
         true => Ok(names.0.clone()),
@@ -243,7 +255,7 @@ fn displacement(
 /// p ↦ c + h · (A h⁻¹ (p − c) + t), so W = h A h⁻¹ − 1 and b = h t.
 fn affine(place: &Place, shape: &[usize], form: AffineForm, convert: &mut Vec<Convert>) {
     if shape != [1, 12] {
-        convert.push(Convert::Flatten(12));
+        convert.push(Convert::Reshape([1, 12]));
     }
     let less = match form {
         AffineForm::Voxels => return,
@@ -271,28 +283,27 @@ fn coordinates(
     convert: &mut Vec<Convert>,
 ) -> Result<()> {
     let count: usize = output.shape.iter().product();
-    if output.shape.len() != 2 {
-        convert.push(Convert::Flatten(count));
-    }
     let axes = axes(answers, &["x", "y"], "x,y|y,x", open)?;
     let unit = unit(HeadKind::Coordinates, answers, open)?;
-    if axes == ["x", "y"] && unit == Unit::Pixels {
-        return Ok(());
+    if axes != ["x", "y"] || unit != Unit::Pixels {
+        let (mut matrix, mut shift) = (vec![0.0; 4], vec![0.0; 2]);
+        for (from, axis) in axes.iter().enumerate() {
+            let to = usize::from(axis == "y");
+            let size = place.size[1 - to] as f32;
+            let (factor, add) = match unit {
+                Unit::Share => (size, 0.0),
+                Unit::Normalised => (size / 2.0, (size - 1.0) / 2.0),
+                Unit::NormalisedCorners => ((size - 1.0) / 2.0, (size - 1.0) / 2.0),
+                _ => (1.0, 0.0),
+            };
+            matrix[from * 2 + to] = factor;
+            shift[to] = add;
+        }
+        convert.push(Convert::Reshape([count / 2, 2]));
+        convert.push(Convert::Linear { matrix, shift });
     }
-    let (mut matrix, mut shift) = (vec![0.0; count * count], vec![0.0; count]);
-    for from in 0..count {
-        let axis = usize::from(axes[from % 2] == "y");
-        let to = from - from % 2 + axis;
-        let size = place.size[1 - axis] as f32;
-        let (factor, add) = match unit {
-            Unit::Share => (size, 0.0),
-            Unit::Normalised => (size / 2.0, (size - 1.0) / 2.0),
-            Unit::NormalisedCorners => ((size - 1.0) / 2.0, (size - 1.0) / 2.0),
-            _ => (1.0, 0.0),
-        };
-        matrix[from * count + to] = factor;
-        shift[to] = add;
+    if output.shape.len() != 2 || !convert.is_empty() {
+        convert.push(Convert::Reshape([1, count]));
     }
-    convert.push(Convert::Linear { matrix, shift });
     Ok(())
 }

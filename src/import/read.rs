@@ -92,8 +92,7 @@ impl Foreign {
 
     /// The version of ONNX's operators; 0 where the file names none.
     pub fn opset(&self) -> i64 {
-        let own = self.model.opset_import.iter().filter(|o| is_onnx(&o.domain));
-        own.map(|o| o.version).max().unwrap_or(0)
+        opset(&self.model)
     }
 
     pub fn inputs(&self) -> Vec<Slot> {
@@ -113,6 +112,11 @@ pub(super) fn unfit(error: Error) -> Error {
         }
         other => other,
     }
+}
+
+pub(super) fn opset(model: &ModelProto) -> i64 {
+    let own = model.opset_import.iter().filter(|o| is_onnx(&o.domain));
+    own.map(|o| o.version).max().unwrap_or(0)
 }
 
 pub(super) fn is_onnx(domain: &str) -> bool {

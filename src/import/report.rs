@@ -46,7 +46,7 @@ pub enum Scope {
     /// What an import would make, but for the few last steps that open questions of values, units
     /// and axes may add.
     Package,
-    /// All that the file's outputs need: it is not known which of them an import would leave out.
+    /// All that the file's outputs need: it is not known what an import would make of it.
     WholeFile,
 }
 
@@ -72,12 +72,16 @@ pub struct Planned {
 }
 
 /// Inspects a model: reads, plans and times it, as far as the answers let it.
-pub fn inspect(foreign: &Foreign, answers: &Answers, run: &SessionOptions) -> Report {
+///
+/// # Errors
+/// [`Error::Option`] for answers that do not fit it.
+pub fn inspect(foreign: &Foreign, answers: &Answers, run: &SessionOptions) -> Result<Report> {
     let graph = foreign.graph();
+    let producer = format!("{} {}", foreign.model.producer_name, foreign.model.producer_version);
     let mut report = Report {
         file: foreign.path.display().to_string(),
         bytes: foreign.bytes,
-        producer: format!("{} {}", foreign.model.producer_name, foreign.model.producer_version),
+        producer: producer.trim().to_string(),
         opset: foreign.opset(),
         inputs: foreign.inputs(),
         outputs: foreign.outputs(),
@@ -89,10 +93,12 @@ pub fn inspect(foreign: &Foreign, answers: &Answers, run: &SessionOptions) -> Re
         problem: None,
         plan: None,
     };
-    if let Err(e) = fill(&mut report, foreign, answers, run) {
-        report.problem = Some(unfit(e).to_string());
+    match fill(&mut report, foreign, answers, run) {
+        Err(e @ Error::Option { .. }) => return Err(e),
+        Err(e) => report.problem = Some(unfit(e).to_string()),
+        Ok(()) => {}
     }
-    report
+    Ok(report)
 }
 
 fn fill(

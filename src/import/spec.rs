@@ -6,7 +6,8 @@ use super::answers::{
     AffineForm, Answers, Fitting, Kind, Order, Question, Unit, Values, check_names, of,
 };
 use super::fix::{Fixed, Output};
-use super::heads::{HeadSpec, Place, head};
+use super::heads::{Convert, HeadSpec, Place, head};
+use super::read::opset;
 use super::unread::check_use;
 use crate::engine::TensorInfo;
 use crate::package::{Dtype, HeadKind, Input, Task};
@@ -134,7 +135,8 @@ pub(super) fn resolve(name: &str, fixed: &Fixed, answers: &Answers) -> Result<(S
     if heads.is_empty() && open.questions.is_empty() {
         let found: Vec<String> =
             fixed.outputs.iter().map(|o| format!("{} {:?}", o.name, o.shape)).collect();
-        let problem = format!("no output of {} is one that a task here reads", found.join(", "));
+        let found = if found.is_empty() { "none".into() } else { found.join(", ") };
+        let problem = format!("expected an output that a task here reads, found {found}");
         let advice = "docs/packages.md lists the heads; export the part that computes one";
         return Err(Error::unusable(name, problem, advice));
     }
@@ -150,7 +152,18 @@ pub(super) fn resolve(name: &str, fixed: &Fixed, answers: &Answers) -> Result<(S
     let heads = heads.into_iter().map(|(kind, output)| {
         head(kind, output, &place, grid.as_ref(), answers, &mut open, &mut guesses)
     });
-    let heads = heads.collect::<Result<_>>()?;
+    let heads: Vec<HeadSpec> = heads.collect::<Result<_>>()?;
+    if place.pair && heads.len() > 1 {
+        let expected = "one stage in a file (--head OUTPUT=none leaves one out)";
+        let found: Vec<_> =
+            heads.iter().map(|h| format!("{} {}", h.head.name, word(h.head.kind))).collect();
+        return Err(wrong("--head", expected, &found.join(", ")));
+    }
+    // An older one takes the channels and all places together.
+    if opset(&fixed.model) < 13 && heads.iter().any(|h| h.convert.contains(&Convert::Softmax)) {
+        let expected = "operators of version 13 or newer (onnx.version_converter) for a softmax";
+        return Err(wrong("--values", expected, "softmax-logits of an older model"));
+    }
     let preprocess = preprocess(&place, answers, &mut open)?;
     let (license, intended_use) = general(answers, &mut open);
     let spec =
@@ -249,7 +262,11 @@ fn input(
         let fits = values.len() == all && values.iter().all(|v| v.is_finite());
         match fits && (flag == "--mean" || values.iter().all(|v| v.is_normal())) {
             true => Ok(values),
-            false => Err(wrong(flag, &format!("1 or {all} numbers"), &format!("{values:?}"))),
+            false => {
+                let but = if flag == "--sd" { ", none of them 0" } else { "" };
+                let expected = format!("one number or one for each of {all} channels{but}");
+                Err(wrong(flag, &expected, &format!("{values:?}")))
+            }
         }
     };
     let (mean, sd) = (each(&answers.mean, "--mean", 0.0)?, each(&answers.sd, "--sd", 1.0)?);
@@ -281,7 +298,8 @@ fn input(
         _ => modality,
     };
     if modality.len() != num_channels && answers.modality.is_some() {
-        return Err(wrong("--modality", &format!("1 or {num_channels}"), &format!("{modality:?}")));
+        let expected = if place.pair { "one, or one for each of the pair" } else { "one" };
+        return Err(wrong("--modality", expected, &modality.join(",")));
     }
     let input = Input {
         name,
@@ -386,19 +404,24 @@ pub(super) fn values(
     answers: &Answers,
     open: &mut Open,
 ) -> Values {
+    let linear = matches!(
+        output.last.as_str(),
+        "Conv" | "ConvTranspose" | "Gemm" | "MatMul" | "BatchNormalization"
+    );
     let sure = match (kind, output.last.as_str()) {
         (_, "Sigmoid" | "Softmax" | "HardSigmoid") => Some(Values::Probabilities),
-        (
-            HeadKind::Mask | HeadKind::Classes,
-            "Conv" | "ConvTranspose" | "Gemm" | "MatMul" | "BatchNormalization",
-        ) => Some(Values::Logits),
         // A softmax makes the probabilities of them again.
         (HeadKind::Classes, "LogSoftmax") => Some(Values::Logits),
+        (HeadKind::Mask, "LogSoftmax") if output.shares => Some(Values::SoftmaxLogits),
+        (HeadKind::Classes, _) if linear => Some(Values::Logits),
+        // Of several masks each may stand for itself, or one of them be true.
+        (HeadKind::Mask, _) if linear && output.shape.get(1) == Some(&1) => Some(Values::Logits),
         _ => None,
     };
     of(&answers.values, &output.name).copied().or(sure).unwrap_or_else(|| {
         let about = format!("what the values of {} are (0 to 1, or logits)", output.name);
-        open.ask("--values", about, "probabilities|logits");
+        let softmax = if kind == HeadKind::Mask { "|softmax-logits" } else { "" };
+        open.ask("--values", about, format!("{}=probabilities|logits{softmax}", output.name));
         Values::Logits
     })
 }

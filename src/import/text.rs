@@ -27,10 +27,12 @@ fn node(node: &mut NodeProto) {
     texts.chain(&mut node.input).chain(&mut node.output).for_each(plain);
     for attribute in &mut node.attribute {
         plain(&mut attribute.name);
-        if attribute.s.iter().any(u8::is_ascii_control) {
-            let mut text = String::from_utf8_lossy(&attribute.s).into_owned();
-            plain(&mut text);
-            attribute.s = text.into_bytes();
+        for bytes in std::iter::once(&mut attribute.s).chain(&mut attribute.strings) {
+            let mut text = String::from_utf8_lossy(bytes).into_owned();
+            if text.contains(char::is_control) {
+                plain(&mut text);
+                *bytes = text.into_bytes();
+            }
         }
         attribute.t.iter_mut().chain(&mut attribute.tensors).for_each(tensor);
         attribute.g.iter_mut().chain(&mut attribute.graphs).for_each(self::graph);
@@ -62,5 +64,25 @@ fn plain(text: &mut String) {
             false => c.to_string(),
         };
         *text = text.chars().map(escaped).collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::AttributeProto;
+
+    /// U+009B alone is what ESC [ is, and no ASCII.
+    #[test]
+    fn texts_of_attributes_are_escaped() {
+        let attribute = AttributeProto {
+            s: "a\u{9b}31m".into(),
+            strings: vec![b"b\x1b".to_vec(), vec![0xff, 0xfe]],
+            ..Default::default()
+        };
+        let mut given = NodeProto { attribute: vec![attribute], ..Default::default() };
+        node(&mut given);
+        assert_eq!(given.attribute[0].s, br"a\u{9b}31m");
+        assert_eq!(given.attribute[0].strings, [br"b\u{1b}".to_vec(), vec![0xff, 0xfe]]);
     }
 }

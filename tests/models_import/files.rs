@@ -66,8 +66,10 @@ fn open_sizes_are_asked_for_and_folded() {
         [0, 1, 12, 13].map(|d| 2.0 * x[y * 12 + x0 + d] - 0.5).into_iter().fold(f32::MIN, f32::max)
     };
     near(&room.outputs(&x)[0], &(0..96).map(pooled).collect::<Vec<_>>());
-    let odd = ["--input-shape", "1,1,8"];
-    assert!(room.inspect(&odd)["problem"].is_string());
+    let mut inspect = intraop();
+    inspect.args(["models", "import"]).arg(room.path("net.onnx"));
+    let found = inspect.args(["--input-shape", "1,1,8"]).output().unwrap();
+    fails(&found, 2, &["--input-shape", "[1, 1, 8]"]);
     fails(&room.import(&["--input-shape", "z=1,1,8,8"]), 2, &["--input-shape", "one of x"]);
 }
 
@@ -169,6 +171,15 @@ fn what_cannot_be_a_package_is_refused_with_a_reason() {
         (changed(&|g| g.node[0].input[0] = "nowhere".into()), vec!["nowhere", "found none"]),
         (changed(&|g| g.output[0].name = "nowhere".into()), vec!["nowhere", "found none"]),
         (changed(&|g| g.node.clear()), vec!["with nodes and outputs"]),
+        (changed(&|g| g.node.push(g.node[0].clone())), vec!["y: ", "one node", "found another"]),
+        (changed(&|g| g.output.push(g.output[0].clone())), vec!["y: ", "found two"]),
+        (
+            changed(&|g| {
+                g.node[0].input[0] = "later".into();
+                g.node.push(node("Identity", &["x"], "later"));
+            }),
+            vec!["later: expected an earlier node"],
+        ),
     ];
     let bytes = good.encode_to_vec();
     for end in [10, bytes.len() / 3, bytes.len() / 2, bytes.len() - 1] {
@@ -194,6 +205,20 @@ fn what_cannot_be_a_package_is_refused_with_a_reason() {
     }
 }
 
+/// A matrix of all of them together would have 2³⁴ numbers.
+#[test]
+fn many_points_take_little_memory() {
+    let mut proto = frame(1, &[1, 1 << 16, 2], &[("Reshape", &["shape"])]);
+    let graph = proto.graph.as_mut().unwrap();
+    graph.initializer.push(whole("shape", &[1, 1 << 16, 2]));
+    graph.input[0] = info("x", &[1, 1, 256, 512]);
+    let room = Room::new(&proto);
+    let mut command = limited();
+    command.args(["models", "import", "--axes", "y,x", "--units", "unit", "--threads", "1"]);
+    let said = ok(&command.arg(room.path("net.onnx")).output().unwrap());
+    assert!(said.contains("the names of the 65536 things that y finds"), "{said}");
+}
+
 /// They could be orders to a terminal, or lines of the card that nobody wrote.
 #[test]
 fn control_characters_are_shown_and_not_obeyed() {
@@ -217,6 +242,49 @@ fn control_characters_are_shown_and_not_obeyed() {
     }
     assert!(inspected.contains(r"x\u{1b}[2J") && card.contains(r"\u{1b}]0;title\u{7}"));
     near(&room.outputs(&[0.5; 24])[0], &[0.5; 24]);
+}
+
+/// What is quantised in the file is in int8 in the package, and gives the same bits.
+#[test]
+fn int8_stays_int8() {
+    let model = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/fetal-head");
+    let ours = std::fs::read(model.join("unet.onnx")).unwrap();
+    let proto = ModelProto::decode(&ours[..]).unwrap();
+    let room = Room::new(&proto);
+    let names = ["--names", "heatmaps=a,b,c,d", "--names", "mask=head"];
+    let values = ["--values", "heatmaps=probabilities"];
+    let answers = [&TERMS[..], &FRAMES, &names, &values].concat();
+    ok(&room.import(&answers));
+    let count = |proto: &ModelProto| {
+        let graph = proto.graph.as_ref().unwrap();
+        let int8 = graph.initializer.iter().filter(|t| t.data_type == DataType::Int8 as i32);
+        let quantised = graph.node.iter().filter(|n| n.op_type.ends_with("quantizeLinear"));
+        (int8.map(|t| t.raw_data.len()).sum::<usize>(), quantised.count())
+    };
+    let bytes = std::fs::read(room.path("out/model.onnx")).unwrap();
+    assert_eq!(count(&ModelProto::decode(&bytes[..]).unwrap()), count(&proto));
+    assert!(count(&proto).0 > 2_000_000);
+    let manifest = std::fs::read_to_string(room.path("out/package.toml")).unwrap();
+    assert!(manifest.contains("precision = \"int8\""), "{manifest}");
+
+    let package = Package::load(&model).unwrap();
+    let session = Session::new(package, SessionOptions::with_threads(1)).unwrap();
+    let input = &session.package().manifest.graphs[0].inputs[0];
+    let x: Vec<f32> =
+        (0..input.spatial_shape.iter().product()).map(|i| ((i * 37) % 96) as f32 / 96.0).collect();
+    let mut expected = Vec::new();
+    session.run(0, &x, &mut expected).unwrap();
+    assert_eq!(room.outputs(&x), expected);
+}
+
+/// What a run that was killed left is in nobody's way; what somebody wrote is.
+#[test]
+fn a_folder_must_be_new_or_empty() {
+    let room = Room::new(&frame(1, &[1, 1, 4, 6], &[]));
+    let answers = [&TERMS[..], &FRAMES, &["--names", "a"]].concat();
+    std::fs::create_dir_all(room.path("out/.intraop-partial-1")).unwrap();
+    ok(&room.import_again(&answers));
+    fails(&room.import_again(&answers), 2, &["--out", "a new or empty folder"]);
 }
 
 /// Nodes that no output needs do not make a package int8, whose golden case would prove less.

@@ -107,6 +107,15 @@ fn two_inputs_become_a_pair_and_units_become_voxels() {
     fails(&room.import(&stranger), 2, &["--head", "moved, flow", "floh"]);
     let shape = [&TERMS[..], &VOLUMES, &["--head", "moved=displacement"]].concat();
     fails(&room.import(&shape), 2, &["an output that can be displacement", "moved"]);
+
+    let mut two = pair();
+    let graph = two.graph.as_mut().unwrap();
+    graph.output[0] = info("back", &[1, 3, 2, 3, 4]);
+    graph.node[2] = node("Neg", &["flow"], "back");
+    let heads = ["--head", "back=displacement", "--head", "flow=displacement"];
+    let more = ["--units", "voxels", "--axes", "x,y,z"];
+    let found = Room::new(&two).import(&[&TERMS[..], &VOLUMES, &heads, &more].concat());
+    fails(&found, 2, &["one stage in a file", "back displacement, flow displacement"]);
 }
 
 /// `affine_grid` takes θ to places from −1 to 1 of the moving image; the package's affine head is
@@ -171,7 +180,7 @@ fn probabilities_become_logits_and_logits_heatmaps() {
     near(&room.outputs(&x)[0], &line.iter().map(p).collect::<Vec<_>>());
     // What is something else after the Sigmoid is led back by the logarithm, within its margin.
     let room = Room::new(&frame(1, &[1, 1, 4, 6], &[("Sigmoid", &[]), ("Relu", &[])]));
-    fails(&room.import(&[&TERMS[..], &FRAMES, &names].concat()), 2, &["--values probabilities"]);
+    fails(&room.import(&[&TERMS[..], &FRAMES, &names].concat()), 2, &["--values y=probabilities"]);
     let values = ["--values", "y=probabilities"];
     ok(&room.import(&[&TERMS[..], &FRAMES, &names, &values].concat()));
     let margin = |v: &f32| {
@@ -195,7 +204,7 @@ fn classes_are_what_one_softmax_makes_of_them() {
     ok(&room.import(&[&TERMS[..], &FRAMES, &names].concat()));
     near(&room.outputs(&[0.25; 24])[0], &logits);
     let room = after(&[("Softmax", &[]), ("Identity", &[])]);
-    fails(&room.import(&[&TERMS[..], &FRAMES, &names].concat()), 2, &["--values probabilities"]);
+    fails(&room.import(&[&TERMS[..], &FRAMES, &names].concat()), 2, &["--values y=probabilities"]);
     let values = ["--values", "probabilities"];
     ok(&room.import(&[&TERMS[..], &FRAMES, &names, &values].concat()));
     near(&room.outputs(&[0.25; 24])[0], &logits.map(|v| v - sum.ln()));
@@ -246,7 +255,15 @@ fn coordinates_become_pixels_and_gray_becomes_colours() {
     let of = |v: &f32| (v - 0.5) / 0.5 + 10.0 * (v - 0.25) / 0.25 + 100.0 * (v - 0.1) / 2.0;
     near(&room.outputs(&x)[0], &x.iter().map(of).collect::<Vec<_>>());
     let two = ["--names", "a", "--mean", "0.5,0.25", "--sd", "1,1"];
-    fails(&room.import(&[&TERMS[..], &FRAMES, &two].concat()), 2, &["--mean", "1 or 3 numbers"]);
+    fails(
+        &room.import(&[&TERMS[..], &FRAMES, &two].concat()),
+        2,
+        &["--mean", "each of 3 channels"],
+    );
+    for gap in ["a,", ",", ""] {
+        assert_eq!(room.import(&["--names", gap]).status.code(), Some(2));
+    }
+    assert_eq!(room.import(&["--license", ""]).status.code(), Some(2));
 }
 
 /// A tensor may be a head, and what another head is made of when its last operator is cut off.
@@ -302,4 +319,42 @@ fn a_softmax_makes_a_mask_only_along_the_channels() {
     assert!(!asked(Some(1), 17) && !asked(Some(-3), 17));
     // Along x by default; before version 13 of all values together.
     assert!(asked(None, 17) && asked(Some(2), 17) && asked(Some(1), 11));
+}
+
+/// Of several masks each may stand for itself or one be true: nobody can tell by the file.
+#[test]
+fn masks_of_which_one_is_true_become_logits_of_each_alone() {
+    let x: Vec<f32> = (0..24).map(|i| i as f32 / 24.0).collect();
+    let logits = |channel: usize, v: f32| (2.0 - channel as f32) * v - 0.5;
+    let shares = |channel: usize, v: f32| {
+        let sum: f32 = (0..3).map(|c| logits(c, v).exp()).sum();
+        let inside = 0.001 + 0.998 * logits(channel, v).exp() / sum;
+        (inside / (1.0 - inside)).ln()
+    };
+    let all = |of: &dyn Fn(usize, f32) -> f32| -> Vec<f32> {
+        (0..3).flat_map(|c| x.iter().map(move |v| of(c, *v))).collect()
+    };
+    let answers = [&TERMS[..], &FRAMES, &["--names", "a,b,c", "--head", "y=mask"]].concat();
+    let room = Room::new(&frame(3, &[1, 3, 4, 6], &[]));
+    let choices = "--values y=probabilities|logits|softmax-logits";
+    fails(&room.import(&answers), 2, &[choices]);
+    ok(&room.import(&[&answers[..], &["--values", "logits"]].concat()));
+    near(&room.outputs(&x)[0], &all(&logits));
+    ok(&room.import(&[&answers[..], &["--values", "softmax-logits"]].concat()));
+    near(&room.outputs(&x)[0], &all(&shares));
+    let heatmaps = [&TERMS[..], &FRAMES, &["--names", "a,b,c", "--head", "y=heatmaps"]].concat();
+    let found = room.import(&[&heatmaps[..], &["--values", "softmax-logits"]].concat());
+    fails(&found, 2, &["--values", "of heatmaps"]);
+    // The last operator tells.
+    for last in ["Softmax", "LogSoftmax"] {
+        let mut proto = frame(3, &[1, 3, 4, 6], &[(last, &[])]);
+        proto.graph.as_mut().unwrap().node[1].attribute.push(whole_number("axis", 1));
+        let room = Room::new(&proto);
+        ok(&room.import(&answers));
+        near(&room.outputs(&x)[0], &all(&shares));
+    }
+    let mut old = frame(3, &[1, 3, 4, 6], &[]);
+    old.opset_import[0].version = 11;
+    let found = Room::new(&old).import(&[&answers[..], &["--values", "softmax-logits"]].concat());
+    fails(&found, 2, &["--values", "version 13 or newer"]);
 }

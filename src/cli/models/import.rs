@@ -5,7 +5,7 @@ use clap::{Args, FromArgMatches};
 use serde::Serialize;
 
 use crate::cli::output::Output;
-use crate::cli::{Run, check_interrupt, say, to_json};
+use crate::cli::{Run, check_interrupt, one_line, say, to_json};
 use crate::import::{Answers, Foreign, Planned, Question, Report, Scope, Slot};
 use crate::{Error, Result, import, io};
 
@@ -41,7 +41,8 @@ impl Import {
     pub fn run(&self) -> Result<()> {
         let foreign = Foreign::read(&self.file)?;
         let Some(out) = &self.out else {
-            let report = import::inspect(&foreign, &self.answers, &self.run.options()?);
+            let report = import::inspect(&foreign, &self.answers, &self.run.options()?)?;
+            check_interrupt()?;
             return say(&if self.json { to_json(&report) } else { text(&report) });
         };
         let (output, name) = Output::package(out)?;
@@ -73,17 +74,22 @@ impl Import {
 /// Asks until nothing is open.
 fn ask(foreign: &Foreign, answers: &mut Answers) -> Result<()> {
     let mut given = Vec::new();
-    loop {
-        let questions = import::questions(foreign, answers)?;
-        let Some(question) = questions.first() else { break };
+    let mut questions = import::questions(foreign, answers)?;
+    while let Some(question) = questions.first() {
         let Some(line) = line(question)? else { return Err(Error::Cancelled) };
+        let mut more = answers.clone();
         // As the flag would take it.
         let taken = Answers::augment_args(clap::Command::new("answers").no_binary_name(true))
             .try_get_matches_from([question.flag, &line])
-            .and_then(|matches| merge(answers, &matches));
+            .and_then(|matches| merge(&mut more, &matches))
+            .map_err(|e| e.to_string())
+            .and_then(|()| import::questions(foreign, &more).map_err(|e| e.to_string()));
         match taken {
-            Ok(()) => given.push(format!("{} '{line}'", question.flag)),
-            Err(e) => eprintln!("{}", e.to_string().lines().next().unwrap_or_default()),
+            Ok(open) => {
+                given.push(format!("{} '{}'", question.flag, line.replace('\'', r"'\''")));
+                (*answers, questions) = (more, open);
+            }
+            Err(e) => eprintln!("{}", one_line(e.lines().next().unwrap_or_default())),
         }
     }
     if !given.is_empty() {
@@ -133,7 +139,7 @@ fn text(report: &Report) -> String {
             "{}: {:.1} MB, made by {}",
             report.file,
             report.bytes as f64 / 1e6,
-            report.producer
+            if report.producer.is_empty() { "unknown" } else { &report.producer }
         ),
         format!("inputs     {}", slots(&report.inputs)),
         format!("outputs    {}", slots(&report.outputs)),
@@ -143,7 +149,8 @@ fn text(report: &Report) -> String {
     lines.extend(report.notes.iter().map(|note| format!("note       {note}")));
     lines.extend(report.plan.iter().map(plan));
     lines.extend(report.guesses.iter().map(|guess| format!("guess      {guess}")));
-    lines.extend(report.problem.iter().map(|problem| format!("problem    {problem}")));
+    let problem = |problem: &String| format!("problem    {}", one_line(problem));
+    lines.extend(report.problem.iter().map(problem));
     let missing = |q: &Question| format!("to say     {}: {} ({})", q.flag, q.about, q.choices);
     lines.extend(report.missing.iter().map(missing));
     lines.join("\n")
@@ -156,17 +163,18 @@ fn plan(p: &Planned) -> String {
     };
     let of = match p.of {
         Scope::Package => "the package that an import would make",
-        Scope::WholeFile => "the whole file: what an import would leave out is not known",
+        Scope::WholeFile => "the whole file: what an import would make of it is not known",
     };
+    let shapes: Vec<_> = p.input_shapes.iter().map(|(name, s)| format!("{name} {s:?}")).collect();
     format!(
-        "plan of    {of}\nintraop    {}\ntract      {}\nwork       {:.3} GMAC, {:.0} % of them in our engine, at \
-         {:?}\nspeed      load {:.1} ms, first {:.1} ms, then {:.2} ms (median of {}), {} threads, \
+        "plan of    {of}\nintraop    {}\ntract      {}\nwork       {:.3} GMAC, {:.0} % of them in our \
+         engine, at {}\nspeed      load {:.1} ms, first {:.1} ms, then {:.2} ms (median of {}), {} threads, \
          {}",
         steps(&p.intraop),
         steps(&p.tract),
         p.macs as f64 / 1e9,
         100.0 * p.share,
-        p.input_shapes,
+        shapes.join(", "),
         p.load_ms,
         p.first_ms,
         p.warm_ms_median,
