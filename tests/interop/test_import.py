@@ -159,7 +159,8 @@ def test_a_person_is_asked(intraop, tmp_path):
     """In a terminal; a wrong answer is asked again."""
     path = tmp_path / "exported.onnx"
     onnx.save(exported(), path)
-    answers = ["image=1,1,48,64", "US", "skull", "window:0", "window:0,255", "pad", "MIT", "tests"]
+    answers = ["image=1,1,48,64", "US", "skull,other", "skull", "window:0", "window:0,255", "pad",
+               "", "MIT", "tests"]
     controller, terminal = pty.openpty()
     process = subprocess.Popen(
         [intraop.path, "models", "import", str(path), "--out", str(tmp_path / "package")],
@@ -176,6 +177,7 @@ def test_a_person_is_asked(intraop, tmp_path):
     said = said.decode()
     assert process.returncode == 0, said
     assert "window:0\": expected" in said and "--fit 'pad'" in said
+    assert "expected 1 names for" in said and "a value is required for '--license" in said
     intraop.output("models", "verify", tmp_path / "package")
 
 
