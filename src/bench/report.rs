@@ -257,9 +257,7 @@ impl Settings {
             sustain_minutes: plan.sustain.map(|long| long.as_secs_f64() / 60.0),
         }
     }
-}
 
-impl Settings {
     /// The cores that the threads may run on.
     pub fn used_cores<'a>(&'a self, device: &'a Device) -> &'a [usize] {
         if self.cores.is_empty() { &device.allowed_cores } else { &self.cores }

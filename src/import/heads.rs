@@ -58,7 +58,7 @@ pub(super) fn guess(place: &Place, output: &Output) -> Vec<HeadKind> {
         (true, shape) if product(shape) == Some(12) => vec![Affine],
         (true, _) => vec![],
         // One alone is always the likeliest.
-        (false, [1, 1]) => vec![],
+        (false, [1, 1] | [1, 1, 1, 1]) => vec![],
         (false, [1, _] | [1, _, 1, 1]) if softmax => vec![Classes],
         (false, [1, _, 1, 1]) => vec![Classes],
         (false, [1, n]) if n % 2 == 1 => vec![Classes],

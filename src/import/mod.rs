@@ -61,12 +61,15 @@ pub fn questions(foreign: &Foreign, answers: &Answers) -> Result<Vec<Question>> 
     let name = foreign.path.display().to_string();
     match foreign.fix(answers)? {
         Ok(fixed) => Ok(spec::resolve(&name, &fixed, answers)?.1.questions),
-        Err(shapes) => {
-            let mut open = Open { questions: shapes };
-            spec::general(answers, &mut open);
-            Ok(open.questions)
-        }
+        Err(shapes) => Ok(before_shapes(shapes, answers)),
     }
+}
+
+/// The questions of a model whose inputs' shapes are open, and what can be asked without them.
+fn before_shapes(shapes: Vec<Question>, answers: &Answers) -> Vec<Question> {
+    let mut open = Open { questions: shapes };
+    spec::general(answers, &mut open);
+    open.questions
 }
 
 /// Makes a package called `name` of a model.
@@ -82,12 +85,13 @@ pub fn import(
     run: &SessionOptions,
 ) -> Result<Imported> {
     let file = foreign.path.display().to_string();
-    let open = questions(foreign, answers)?;
-    if !open.is_empty() {
-        return Err(report::unanswered(&file, &open));
+    let unanswered = |open: &[Question]| report::unanswered(&file, open);
+    let fixed = foreign.fix(answers)?;
+    let fixed = fixed.map_err(|shapes| unanswered(&before_shapes(shapes, answers)))?;
+    let (spec, open) = spec::resolve(&file, &fixed, answers)?;
+    if !open.questions.is_empty() {
+        return Err(unanswered(&open.questions));
     }
-    let fixed = foreign.fix(answers)?.map_err(|open| report::unanswered(&file, &open))?;
-    let (spec, _) = spec::resolve(&file, &fixed, answers)?;
     let plain = adapt::adapt(&fixed.model, &fixed.inputs, &spec);
     let folded = fold::fold(&file, &plain).map_err(unfit)?;
     let mut manifest = manifest(foreign, answers, &spec, name);

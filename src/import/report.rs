@@ -107,9 +107,17 @@ fn fill(
     answers: &Answers,
     run: &SessionOptions,
 ) -> Result<()> {
-    report.missing = super::questions(foreign, answers).unwrap_or_default();
-    let Ok(fixed) = foreign.fix(answers)? else { return Ok(()) };
+    let fixed = match foreign.fix(answers)? {
+        Ok(fixed) => fixed,
+        Err(shapes) => {
+            report.missing = super::before_shapes(shapes, answers);
+            return Ok(());
+        }
+    };
     let resolved = spec::resolve(&report.file, &fixed, answers);
+    if let Ok((_, open)) = &resolved {
+        report.missing.clone_from(&open.questions);
+    }
     let (of, model) = match &resolved {
         Ok((spec, open)) if !open.asks("--head") => {
             (Scope::Package, adapt(&fixed.model, &fixed.inputs, spec))

@@ -208,6 +208,15 @@ fn classes_are_what_one_softmax_makes_of_them() {
     let values = ["--values", "probabilities"];
     ok(&room.import(&[&TERMS[..], &FRAMES, &names, &values].concat()));
     near(&room.outputs(&[0.25; 24])[0], &logits.map(|v| v - sum.ln()));
+    // One alone is always the likeliest.
+    let last: [(&str, &[&str]); 2] = [("GlobalAveragePool", &[]), ("Flatten", &[])];
+    for (shape, nodes) in [(&[1, 1][..], &last[..]), (&[1, 1, 1, 1], &last[..1])] {
+        let room = Room::new(&frame(1, shape, nodes));
+        let left_out = format!("a task here reads, found y {shape:?}");
+        fails(&room.import(&[&TERMS[..], &FRAMES].concat()), 2, &[&left_out]);
+        let found = room.import(&[&TERMS[..], &FRAMES, &["--head", "y=classes"]].concat());
+        fails(&found, 2, &["an output that can be classes", "y"]);
+    }
     // Labels that may all be true are something else.
     let room = after(&[("Sigmoid", &[])]);
     let found = room.import(&[&TERMS[..], &FRAMES, &names].concat());
