@@ -249,7 +249,7 @@ fn only_what_is_beyond_noise_and_of_the_same_thing_is_a_regression() {
 
     // Nor are other networks of the same package, or another build.
     for change in [(|r| r["settings"]["graphs"] = json!(["affine"])) as fn(&mut Value), |r| {
-        r["settings"]["debug_build"] = json!(false)
+        r["settings"]["debug_build"] = json!(!cfg!(debug_assertions))
     }] {
         let other = doctored(&path("base.json"), &path("other.json"), 3.0, change);
         ok(&compare(&other, &[]));
