@@ -1,40 +1,25 @@
 //! A lean CPU runtime for image registration and landmark detection during a procedure.
-//! Modules stand in the order data flows.
+//!
+//! What a program needs to run packages on images comes from `intraop-core`; here are the tools
+//! around it: a benchmark, evaluation against the truth, quantization, the import of foreign
+//! networks, a look at the device, pictures and pages. Modules stand in the order data flows.
 
-#![deny(unsafe_code)]
-// On other CPUs there is the scalar level alone: what vectors need is there and not used.
-#![cfg_attr(
-    not(any(target_arch = "x86_64", target_arch = "aarch64")),
-    allow(dead_code, unused_imports, unused_variables, unreachable_code)
-)]
+pub use intraop_core::{
+    Error, Probe, Result, Stage, StageTimes, Subject, image, io, landmarks, memory, metrics,
+    package, phantom, preprocess, registration, segmentation, session, timed,
+};
+pub use intraop_engine as engine;
 
-mod error;
-mod probe;
-
-pub mod memory;
-
-pub mod image;
-pub mod io;
-pub mod preprocess;
-pub mod package;
-pub mod onnx;
-pub mod engine;
-pub mod registration;
-pub mod segmentation;
-pub mod landmarks;
-pub mod quantise;
+pub mod device;
+pub mod doctor;
+pub mod quantize;
 #[cfg(feature = "import")]
 pub mod import;
-pub mod metrics;
+pub mod html;
 pub mod evaluate;
 pub mod bench;
-pub mod phantom;
+#[cfg(feature = "display")]
 pub mod display;
-pub mod html;
-pub mod cli;
-
-pub use error::{Error, Result};
-pub use probe::{Probe, Stage, StageTimes};
 
 /// The documents' code compiles.
 #[cfg(doctest)]

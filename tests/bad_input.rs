@@ -1,13 +1,11 @@
 //! Bad input to the real binary: one line that names the file and says what to do, the right exit
 //! code, and nothing left behind.
 
-mod common;
-
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use common::{fails, files, intraop, limited, small};
+use crate::common::{fails, files, intraop, limited, small};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use intraop::image::{Geometry, Volume};
@@ -127,7 +125,7 @@ fn a_gzip_bomb_is_read_only_as_far_as_its_header_goes() {
     }
     let bomb = room.write("bomb.nii.gz", &encoder.finish().unwrap());
     let output = limited().args(["info".as_ref(), bomb.as_os_str()]).output().unwrap();
-    assert!(common::ok(&output).contains("9×8×7"));
+    assert!(crate::common::ok(&output).contains("9×8×7"));
 }
 
 #[test]
@@ -229,7 +227,7 @@ fn wrong_usage_is_exit_code_2() {
         vec!["apply", "--out", "o.nii"],
         vec!["nonsense"],
     ] {
-        let output = common::run(&arguments);
+        let output = crate::common::run(&arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
     }
     let room = Room::new();
@@ -247,7 +245,7 @@ fn wrong_usage_is_exit_code_2() {
 #[test]
 fn ctrl_c_leaves_nothing_behind() {
     let room = Room::new();
-    let pair = common::PairFiles::new(31, Geometry::new([40, 40, 40], [1.6; 3]));
+    let pair = crate::common::PairFiles::new(31, Geometry::new([40, 40, 40], [1.6; 3]));
     let line = format!(
         "{},{}\n",
         pair.path("fixed.nii.gz").display(),

@@ -1,14 +1,12 @@
 //! `bench`, `bench compare` and `bench --serial` as a user runs them.
 
-mod common;
-
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
 use std::time::Instant;
 
-use common::{dots, fails, files, intraop, json, ok, run};
+use crate::common::{ROOT, dots, fails, files, intraop, json, ok, run};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::{Value, json};
@@ -68,7 +66,7 @@ fn the_report_is_what_the_samples_say() {
         let expected = [
             "start",
             "load",
-            "optimise",
+            "optimize",
             "session",
             "input",
             "preprocess",
@@ -159,14 +157,15 @@ fn any_package_and_real_files() {
 
     let wrong = bench(&out, &[picture, "--runs", "3"]);
     fails(&wrong, 2, &["expected FIXED and MOVING", "head.png"]);
-    let pair = common::PairFiles::new(5, intraop::image::Geometry::new([40, 44, 36], [1.5; 3]));
+    let pair =
+        crate::common::PairFiles::new(5, intraop::image::Geometry::new([40, 44, 36], [1.5; 3]));
     let [fixed, moving] = ["fixed.nii.gz", "moving.nii.gz"].map(|name| pair.path(name));
     let [fixed, moving] = [&fixed, &moving].map(|path| path.to_str().unwrap());
-    ok(&bench(&out, &[fixed, moving, "--runs", "3", "--affine-only", "--init", "centres"]));
+    ok(&bench(&out, &[fixed, moving, "--runs", "3", "--affine-only", "--init", "centers"]));
     let settings = &json(&out.join("bench.json"))["settings"];
     assert_eq!(
         (&settings["graphs"], &settings["initial"]),
-        (&json!(["affine"]), &json!("centres"))
+        (&json!(["affine"]), &json!("centers"))
     );
     let wrong = bench(&out, &[fixed, moving, "--model", package]);
     fails(&wrong, 2, &["expected one frame", "fixed.nii.gz"]);
@@ -185,7 +184,7 @@ fn a_wrong_answer_has_no_speed() {
     let (package, out) = (folder.path().join("demo"), folder.path().join("out"));
     std::fs::create_dir(&package).unwrap();
     for name in ["package.toml", "affine.onnx", "flow1.onnx", "golden.json"] {
-        std::fs::copy(Path::new("models/demo").join(name), package.join(name)).unwrap();
+        std::fs::copy(Path::new(ROOT).join("models/demo").join(name), package.join(name)).unwrap();
     }
     let sha256 = |path: &Path| intraop::package::sha256(&std::fs::read(path).unwrap());
     let golden = package.join("golden.json");

@@ -1,10 +1,8 @@
 //! `doctor` on this machine and on a copy of another one's files.
 
-mod common;
-
 use std::path::Path;
 
-use common::{fails, intraop, ok};
+use crate::common::{fails, intraop, ok};
 
 fn doctor(folder: &Path, arguments: &[&str]) -> std::process::Output {
     intraop().current_dir(folder).arg("doctor").args(arguments).output().unwrap()
@@ -43,7 +41,7 @@ fn a_copy_of_another_machine_can_be_looked_at() {
 fn a_golden_case_that_is_not_met_is_exit_code_3_and_a_broken_package_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let package = folder.path().join("models/bent");
-    common::dots::write(&package);
+    crate::common::dots::write(&package);
     ok(&doctor(folder.path(), &[]));
     let bent = |from: &str, to: &str| {
         let path = package.join("golden.json");

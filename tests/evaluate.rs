@@ -1,8 +1,6 @@
 //! `evaluate` on phantoms, and on real images where they are present.
 
-mod common;
-
-use common::{PairFiles, data, fails, files, intraop, json, ok};
+use crate::common::{PairFiles, data, fails, files, intraop, json, ok};
 use intraop::image::Geometry;
 
 #[test]

@@ -1,12 +1,10 @@
 //! `evaluate` on frames, with a package whose answers are known in closed form.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use common::dots::{self, DOTS};
-use common::{fails, files, intraop, json, ok};
+use crate::common::dots::{self, DOTS};
+use crate::common::{fails, files, intraop, json, ok};
 use serde_json::Value;
 
 struct Work {
@@ -67,7 +65,7 @@ fn close(found: &Value, expected: f64, within: f64) {
 #[test]
 fn a_perfect_answer_has_no_error() {
     let work = Work::new();
-    // Millimetres are half pixels; the ellipse says everything.
+    // Millimeters are half pixels; the ellipse says everything.
     let csv = "image,mm_per_px,center_x_mm,center_y_mm,semi_a_mm,semi_b_mm,angle_rad,hc_mm,view\n\
                ends.png,0.5,16,12,10,6,0,,bright\n\
                ends.png,0.5;0.5,16,12,6,10,1.5707963267948966,,bright\n";
@@ -137,7 +135,7 @@ fn shifted_and_lost_landmarks_have_the_errors_of_geometry() {
     let a = &report["landmarks"]["ofd_a"];
     close(&a["error_px_mean"], 2.5, 1e-9);
     close(&a["error_mm_mean"], 1.25, 1e-9);
-    close(&a["error_normalised_mean"], 5.0 / 80.0 / 2.0, 1e-9);
+    close(&a["error_normalized_mean"], 5.0 / 80.0 / 2.0, 1e-9);
     close(&a["auc"], 0.5, 1e-9);
     close(&a["failure_rate"], 0.5, 1e-9);
     let b = &report["landmarks"]["ofd_b"];
@@ -201,7 +199,7 @@ fn a_frame_that_fails_is_listed_and_the_others_go_on() {
     assert!(report["failed"][0]["image"].as_str().unwrap().ends_with("broken.png"));
     assert!(report["failed"][1]["error"].as_str().unwrap().contains("frame 1 of 1"));
     assert!(column(&work.out(), "error")[2].contains("frame 1 of 1"));
-    // An ellipse in millimetres says nothing without a pixel size.
+    // An ellipse in millimeters says nothing without a pixel size.
     let csv =
         "image,center_x_mm,center_y_mm,semi_a_mm,semi_b_mm,angle_rad\nends.png,16,12,10,6,0\n";
     fails(&work.evaluate(csv, &[]), 1, &["ends.png", "pixel size is not known", "mm_per_px"]);

@@ -1,13 +1,11 @@
 //! `landmarks` and `segment` as a user runs them, with a package whose answers are known in closed
 //! form (tests/common/dots.rs), on good frames and on bad ones.
 
-mod common;
-
 use std::path::PathBuf;
 use std::process::Output;
 
-use common::dots::{self, DOTS, SKULL};
-use common::{data, fails, files, intraop, json, ok};
+use crate::common::dots::{self, DOTS, SKULL};
+use crate::common::{data, fails, files, intraop, json, ok};
 use image::{DynamicImage, GrayImage, ImageBuffer, Luma, Rgba, RgbaImage};
 use intraop::image::Ellipse;
 use serde_json::Value;
@@ -83,7 +81,7 @@ fn landmarks_and_measurements_are_those_of_the_picture() {
 }
 
 #[test]
-fn without_a_pixel_size_there_are_no_millimetres() {
+fn without_a_pixel_size_there_are_no_millimeters() {
     let work = Work::new();
     work.save("head.png", head());
     let said = ok(&work.run("landmarks", &["head.png"], &["--json"]));
@@ -91,7 +89,7 @@ fn without_a_pixel_size_there_are_no_millimetres() {
     let entry = &report["images"][0];
     assert!(entry["mm_per_px"].is_null() && entry["landmarks"][0]["x_mm"].is_null());
     assert!(!said.contains("\"mm\"") && entry["measurements"][0]["unit"] == "px");
-    // Slicer knows millimetres only.
+    // Slicer knows millimeters only.
     assert_eq!(files(&work.path("out")), ["head_overlay.png", "landmarks.json"]);
 }
 
@@ -248,7 +246,7 @@ fn a_frame_of_a_clip_that_fails_loses_only_itself() {
 #[test]
 fn a_head_that_the_edge_cuts_is_told() {
     let work = Work::new();
-    let moved = Ellipse { centre: [10.0, 24.0], ..SKULL };
+    let moved = Ellipse { center: [10.0, 24.0], ..SKULL };
     let cut = |x: u32, y: u32| {
         Luma([if moved.level([f64::from(x), f64::from(y)]) <= 1.0 { 255 } else { 0 }])
     };
@@ -288,14 +286,14 @@ fn bad_frames_give_an_error_or_nothing() {
         fails(&work.run("landmarks", &[name], &[]), 2, &[name]);
     }
     // This package takes gray frames only, and says so.
-    work.save("colour.png", RgbaImage::from_pixel(64, 48, Rgba([9, 200, 30, 255])));
-    fails(&work.run("landmarks", &["colour.png"], &[]), 2, &["colour.png", "grayscale"]);
+    work.save("color.png", RgbaImage::from_pixel(64, 48, Rgba([9, 200, 30, 255])));
+    fails(&work.run("landmarks", &["color.png"], &[]), 2, &["color.png", "grayscale"]);
     for wrong in ["0", "-1", "nan", "1,2,3", "1e9"] {
         let output = work.run("landmarks", &["black.png"], &[&format!("--mm-per-px={wrong}")]);
         assert_eq!(output.status.code(), Some(2), "{wrong}");
     }
     fails(
-        &common::run(["landmarks", "x.png", "--model", "demo", "--out", "never"]),
+        &crate::common::run(["landmarks", "x.png", "--model", "demo", "--out", "never"]),
         2,
         &["--model", "a package for frames", "demo"],
     );

@@ -1,12 +1,10 @@
 //! The library as an embedding program uses it: progress, cancellation, one session for many
 //! pairs.
 
-mod common;
-
 use std::time::Duration;
 
-use intraop::engine::{Session, SessionOptions};
 use intraop::registration::{Init, Options, register};
+use intraop::session::{Session, SessionOptions};
 use intraop::{Error, Probe, Stage, package, phantom};
 
 #[derive(Default)]
@@ -70,7 +68,7 @@ fn a_singular_initial_transform_is_refused() {
     let pair = phantom::pair(53, &phantom::Options::default());
     let singular = intraop::image::Affine {
         matrix: nalgebra::Matrix3::zeros(),
-        translation: pair.fixed.geometry.centre(),
+        translation: pair.fixed.geometry.center(),
     };
     let options = Options { init: Some(Init::Transform(singular)), ..Default::default() };
     let mut watcher = Watcher::default();

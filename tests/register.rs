@@ -1,8 +1,6 @@
 //! `register` and `apply` on phantom pairs, with the demo's trained package.
 
-mod common;
-
-use common::{PairFiles, fails, files, json, mean_dice, ok, run};
+use crate::common::{PairFiles, fails, files, json, mean_dice, ok, run};
 use intraop::image::Geometry;
 use intraop::io::{self, FieldConvention};
 
@@ -35,7 +33,7 @@ fn the_demo_writes_every_file_and_key_and_registers_well() {
     for key in keys.split_whitespace() {
         assert!(!report[key].is_null(), "{key} is missing");
     }
-    for stage in ["read", "preprocess", "infer", "compose", "refine", "warp", "write", "total"] {
+    for stage in ["read", "preprocess", "infer", "compose", "warp", "write", "total"] {
         assert!(report["stages_ms"][stage].is_f64(), "{stage} is missing");
     }
     let figure = |a: &str, b: &str| report[a][b].as_f64().unwrap();
@@ -71,7 +69,7 @@ fn apply_repeats_what_register_did() {
     ok(&files.register(&[]));
     let fixed = files.path("fixed.nii.gz");
     let apply = |transform: [&str; 2], what: &str, input: &str, out: &str| {
-        let mut command = common::intraop();
+        let mut command = crate::common::intraop();
         command.arg("apply").arg(transform[0]).arg(files.path(transform[1]));
         command.arg(what).arg(files.path(input)).arg("--reference").arg(&fixed);
         ok(&command.arg("--out").arg(files.path(out)).output().unwrap());
@@ -172,7 +170,7 @@ fn stages_can_be_left_out() {
     let none = files.register(&["--threads", "0"]);
     assert_eq!(none.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&none.stderr).contains("--threads"));
-    fails(&files.register(&["--init", "centers"]), 2, &["header, centres, mass", "centers"]);
+    fails(&files.register(&["--init", "middle"]), 2, &["header, centers, mass", "middle"]);
 }
 
 #[test]
@@ -183,18 +181,18 @@ fn the_initial_alignment_is_part_of_the_field() {
     let moving = files.path("moving.nii.gz");
     io::write_volume(&moving, &files.pair.moving, io::ScalarType::F32).unwrap();
     let apart = files.register(&[]);
-    fails(&apart, 2, &["fixed.nii.gz and", "do not overlap", "--init centres"]);
+    fails(&apart, 2, &["fixed.nii.gz and", "do not overlap", "--init centers"]);
     assert!(!files.path("out").exists(), "nothing is left behind");
-    ok(&files.register(&["--init", "centres"]));
-    let centres = json(&files.path("out/report.json"));
-    assert!(centres["max_displacement_mm"].as_f64().unwrap() > 450.0);
+    ok(&files.register(&["--init", "centers"]));
+    let centers = json(&files.path("out/report.json"));
+    assert!(centers["max_displacement_mm"].as_f64().unwrap() > 450.0);
     let shift = intraop::image::Affine::translation(nalgebra::Vector3::new(500.0, 0.0, 0.0));
     let tfm = files.path("init.tfm");
     io::write_transform(&tfm, &shift).unwrap();
     ok(&files.register(&["--init", tfm.to_str().unwrap()]));
     let given = json(&files.path("out/report.json"));
     let ncc = |r: &serde_json::Value| r["ncc"]["after"].as_f64().unwrap();
-    assert!((ncc(&centres) - ncc(&given)).abs() < 1e-6);
+    assert!((ncc(&centers) - ncc(&given)).abs() < 1e-6);
 }
 
 #[test]
@@ -204,14 +202,14 @@ fn a_folder_never_mixes_two_runs_or_loses_an_input() {
     ok(&files.register(&["--moving-labels", labels.to_str().unwrap()]));
     std::fs::write(files.path("out/notes.txt"), "mine").unwrap();
     ok(&files.register(&["--field-convention", "metaimage"]));
-    let names = common::files(&files.path("out"));
+    let names = crate::common::files(&files.path("out"));
     assert!(names.contains(&"field.mha".into()) && names.contains(&"notes.txt".into()));
     assert!(!names.contains(&"field.nii.gz".into()), "left by the run before: {names:?}");
     assert!(!names.contains(&"warped_labels.nii.gz".into()), "{names:?}");
     // Registering a result once more must not destroy it.
     let warped = files.path("out/warped.nii.gz");
     let before = std::fs::read(&warped).unwrap();
-    let mut command = common::intraop();
+    let mut command = crate::common::intraop();
     command.arg("register").arg(files.path("fixed.nii.gz")).arg(&warped);
     command.args(["--model", "demo", "--out"]).arg(files.path("out"));
     fails(&command.output().unwrap(), 2, &["--out", "warped.nii.gz", "overwritten"]);
@@ -234,7 +232,7 @@ fn apply_refuses_what_does_not_overlap() {
     let field = intraop::image::Field::filled(elsewhere, [0.0; 3]);
     io::write_field(&files.path("field.nii.gz"), &field, FieldConvention::Itk).unwrap();
     for transform in [["--affine", "far.tfm"], ["--field", "field.nii.gz"]] {
-        let mut command = common::intraop();
+        let mut command = crate::common::intraop();
         command.arg("apply").arg(transform[0]).arg(files.path(transform[1]));
         command.arg("--image").arg(files.path("moving.nii.gz"));
         command.arg("--reference").arg(files.path("fixed.nii.gz"));

@@ -61,7 +61,7 @@ def cases(gray):
     table = (255 * (np.arange(256) / 255) ** 0.8).round().astype("f4")
     yield ("gamma → f32", gray, [{"op": "gamma", "gamma": 0.8}],
            lambda: cv2.LUT(gray, table, real), 5 * pixels, True, True)
-    yield ("min-max → f32", gray, [{"op": "normalise", "method": "min_max"}],
+    yield ("min-max → f32", gray, [{"op": "normalize", "method": "min_max"}],
            lambda: cv2.normalize(gray, real, 0, 1, cv2.NORM_MINMAX, cv2.CV_32F),
            6 * pixels, False, True)
     yield ("crop to 700×500", gray,
@@ -83,7 +83,7 @@ def cases(gray):
 
     steps = [{"op": "grayscale"}, {"op": "clahe", "clip_limit": 2.0, "tiles": [8, 8]},
              {"op": "resize", "width": 256, "height": 256, "interpolation": "area"},
-             {"op": "normalise", "method": "min_max"}]
+             {"op": "normalize", "method": "min_max"}]
     yield ("list: RGB → gray → CLAHE → area to 256×256 → min-max", rgb, steps, all_of_it,
            3 * pixels, False, True)
 
@@ -96,7 +96,7 @@ def timed(run):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--server", required=True, help="the example frame_server")
+    parser.add_argument("--server", required=True, help="the program frame_server")
     parser.add_argument("--image", type=pathlib.Path)
     parser.add_argument("--simd", nargs="*", help="levels; avx2, avx512 or neon when absent")
     parser.add_argument("--rounds", type=int, default=10)

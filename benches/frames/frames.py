@@ -1,4 +1,4 @@
-"""intraop's steps on frames, called from Python: the server of benches/frames/server.rs."""
+"""intraop's steps on frames, called from Python: benches/servers/src/bin/frame_server.rs."""
 
 import json
 import pathlib

@@ -3,7 +3,7 @@ onnxruntime, one thread each, in turns. Prints a table.
 
 intraop finds the landmarks to parts of pixels, the mask's ellipse and the measurements with their
 uncertainty. The others run the manifest's list by OpenCV and the same network by onnxruntime, in
-f32 and as onnxruntime's own quantiser makes it; the highest pixel of every heatmap and
+f32 and as onnxruntime's own quantizer makes it; the highest pixel of every heatmap and
 cv2.fitEllipse of the mask's largest outline stand for what is found, and are timed apart.
 """
 
@@ -42,7 +42,7 @@ def prepare(steps, frame):
                 down, right = step["height"] - frame.shape[0], step["width"] - frame.shape[1]
                 frame = cv2.copyMakeBorder(frame, down // 2, down - down // 2, right // 2,
                                            right - right // 2, cv2.BORDER_CONSTANT)
-            case "normalise":
+            case "normalize":
                 counts = cv2.calcHist([frame], [0], None, [256], [0, 256]).ravel().cumsum()
                 low, high = (np.searchsorted(counts, step[key] / 100 * counts[-1])
                              for key in ("low", "high"))
@@ -71,7 +71,7 @@ class Reader(CalibrationDataReader):
         return next(({"image": i} for i in self.inputs), None)
 
 
-def quantised(model, inputs, target, signed):
+def quantized(model, inputs, target, signed):
     """onnxruntime's own int8, weights per channel."""
     quantize_static(model, target, Reader(inputs), quant_format=QuantFormat.QDQ, per_channel=True,
                     activation_type=QuantType.QInt8 if signed else QuantType.QUInt8,
@@ -99,7 +99,7 @@ class Own:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--server", required=True, help="the example landmark_server")
+    parser.add_argument("--server", required=True, help="the program landmark_server")
     parser.add_argument("--f32", type=pathlib.Path, default=HERE / "../../models/fetal-head-f32")
     parser.add_argument("--int8", type=pathlib.Path, default=HERE / "../../models/fetal-head")
     parser.add_argument("--images", type=pathlib.Path, required=True, help="folder of frames")
@@ -118,7 +118,7 @@ def main():
         peers = {"f32": session(graph)}
         for name, signed in (("int8, signed", True), ("int8, unsigned", False)):
             target = f"{folder}/{name}.onnx"
-            peers[name] = session(quantised(graph, inputs, target, signed))
+            peers[name] = session(quantized(graph, inputs, target, signed))
     own = {"int8": Own(options.server, options.int8), "f32": Own(options.server, options.f32)}
 
     times = {}

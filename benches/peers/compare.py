@@ -139,7 +139,7 @@ def peak_memory(model, phantoms, threads, binaries, extra):
     for more in ([], labels):
         with tempfile.TemporaryDirectory() as out:
             report = subprocess.check_output(
-                [binaries.parent / "intraop", "register", files["fixed"], files["moving"], *more,
+                [binaries / "intraop", "register", files["fixed"], files["moving"], *more,
                  "--model", model, "--out", out, "--threads", str(threads), *extra, "--json"],
                 stderr=subprocess.DEVNULL)
         peaks.append(json.loads(report)["peak_rss_mib"])
@@ -216,7 +216,7 @@ def main():
     parser.add_argument("--prepare", action="store_true", help="only make all files that are needed")
     parser.add_argument("--profile", action="store_true", help="layers of intraop and OpenVINO instead")
     parser.add_argument("--out", type=Path, help="folder for peers.md and peers.json")
-    parser.add_argument("--binaries", type=Path, required=True, help="folder of the examples")
+    parser.add_argument("--binaries", type=Path, required=True, help="folder of the programs")
     args = parser.parse_args()
 
     if args.prepare:

@@ -1,6 +1,6 @@
 """The files of a network: f32, its int8 versions, an input and the output expected for it.
 
-int8 comes from each peer's own quantiser with the same calibration inputs. Files are kept in a
+int8 comes from each peer's own quantizer with the same calibration inputs. Files are kept in a
 folder named by what makes them, so that none outlives its recipe.
 """
 
@@ -22,7 +22,7 @@ CALIBRATION_SEEDS = range(1, 9)
 INPUT_SEED = 0
 # A few roundings of f32: what two right engines may differ by before they round to codes.
 NUDGE = 1e-6
-# What onnxruntime quantises; instance norm has no int8 version in either engine.
+# What onnxruntime quantizes; instance norm has no int8 version in either engine.
 OPERATORS = ["Conv", "ConvTranspose", "Concat", "Resize", "Relu", "LeakyRelu", "Clip", "Add",
              "MaxPool"]
 
@@ -49,7 +49,7 @@ def qdq(source, target, inputs, signed):
 
 
 def nncf_int8(source, target, inputs):
-    """OpenVINO's own quantiser with its preset for speed."""
+    """OpenVINO's own quantizer with its preset for speed."""
     import nncf
     import openvino
 
@@ -69,9 +69,9 @@ def folder():
 
 
 def own_folder():
-    """Of what intraop's quantiser makes: it changes more often than the peers' do."""
-    quantiser = sorted((HERE / "../../src/quantise").glob("*.rs"))
-    return folder() / f"intraop-{digest(HERE / 'package.py', *quantiser)}"
+    """Of what intraop's quantizer makes: it changes more often than the peers' do."""
+    quantizer = sorted((HERE / "../../src/quantize").glob("*.rs"))
+    return folder() / f"intraop-{digest(HERE / 'package.py', *quantizer)}"
 
 
 def prepare(name, kinds, binaries):
@@ -91,18 +91,18 @@ def prepare(name, kinds, binaries):
         nets.phantom(size, INPUT_SEED).tofile(paths["input"])
         answer(paths["f32"], paths["input"], paths["reference"])
 
-    quantisers = {
+    quantizers = {
         "own": lambda *files: package.network(binaries, *files),
         "s8": lambda *files: qdq(*files, signed=True),
         "u8": lambda *files: qdq(*files, signed=False),
         "nncf": nncf_int8,
     }
-    missing = [kind for kind in quantisers if kind in kinds and not Path(paths[kind]).exists()]
+    missing = [kind for kind in quantizers if kind in kinds and not Path(paths[kind]).exists()]
     if missing:
         inputs = [nets.phantom(size, seed) for seed in CALIBRATION_SEEDS]
     for kind in missing:
-        print(f"{name}: quantising ({kind})", flush=True)
-        quantisers[kind](paths["f32"], paths[kind], inputs)
+        print(f"{name}: quantizing ({kind})", flush=True)
+        quantizers[kind](paths["f32"], paths[kind], inputs)
     if "own" in missing:
         answer(paths["own"], paths["input"], paths["own-reference"])
         answer(paths["own"], paths["input"], paths["own-nudged"], 1 + NUDGE)

@@ -1,4 +1,4 @@
-"""The networks of the comparison as ONNX, with seeded He-initialised weights.
+"""The networks of the comparison as ONNX, with seeded He-initialized weights.
 
 Those of volumes take "pair", [1, 2, z, y, x] in 0 to 1, and give "flow", [1, 3, z, y, x]; those of
 frames take "frame", [1, 1, y, x], and give "heatmaps", [1, 4, y / 4, x / 4]. Trained weights would
@@ -269,8 +269,8 @@ def phantom(size, seed):
     images = np.empty((1, 2 if n == 3 else 1, *size), np.float32)
     for image, shift in zip(images[0], (np.zeros(n), random.uniform(-0.1, 0.1, n))):
         image[:] = 0.2 + 0.1 * axes[-1]
-        for centre, width, height in blobs:
-            r2 = sum(((a - c - s) / w) ** 2 for a, c, s, w in zip(axes, centre, shift, width))
+        for center, width, height in blobs:
+            r2 = sum(((a - c - s) / w) ** 2 for a, c, s, w in zip(axes, center, shift, width))
             image += np.float32(height) * np.exp(-(r2**2)).astype(np.float32)
         image += random.normal(0, 0.02, size).astype(np.float32)
         image -= image.min()

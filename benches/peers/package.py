@@ -1,5 +1,5 @@
 """Packages in f32 and, by `intraop calibrate` and `intraop quantize`, in int8: a whole registration,
-and single networks, which intraop quantises as the only stage of one.
+and single networks, which intraop quantizes as the only stage of one.
 
 The registration has the size of the bars, 128 x 128 x 128: the light affine stage of LDR's released
 code and three students of its text. Weights are random, as everywhere here. The last layers are
@@ -20,7 +20,7 @@ from onnx import numpy_helper
 import nets
 
 SIZE = (128, 128, 128)
-GOLDEN_SEED = 7  # pipeline.rs writes the pair of this phantom
+GOLDEN_SEED = 7  # pipeline_server writes the pair of this phantom
 GOLDEN_VALUES = 1000
 CALIBRATION_PHANTOMS = 8
 
@@ -39,7 +39,7 @@ def affine(size):
 
 def flow(size):
     """A student of LDR's text. Its last layer interpolates: no image moves by what random
-    kernels make of neighbouring voxels."""
+    kernels make of neighboring voxels."""
     g, x = nets.ldr_text(size)
     weight = g.weights[-2]
     linear = np.array([0.25, 0.75, 0.75, 0.25], np.float32)
@@ -69,17 +69,17 @@ precision = "f32"
 golden = {{ file = "golden.json", sha256 = "{golden}" }}
 {steps}
 [[preprocess]]
-op = "normalise"
-{normalise}
+op = "normalize"
+{normalize}
 """
 
-# What comes before normalise: of volumes the grid, of frames the size of the input.
+# What comes before normalize: of volumes the grid, of frames the size of the input.
 GRID = """
 [grid]
 spacing_mm = [1.0, 1.0, 1.0]
 fit = "resample"
 orientation = "RAS"
-initial = "centres"
+initial = "centers"
 """
 RESIZE = """
 [[preprocess]]
@@ -175,7 +175,7 @@ def sha256(bytes):
     return hashlib.sha256(bytes).hexdigest()
 
 
-def write(folder, graphs, outputs, size, normalise):
+def write(folder, graphs, outputs, size, normalize):
     """A package of graphs by name: (kind of head, bytes)."""
     volumes = len(size) == 3
     head = "flow" if volumes else "heatmaps"
@@ -185,7 +185,7 @@ def write(folder, graphs, outputs, size, normalise):
     case = json.dumps(case).encode()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "golden.json").write_bytes(case)
-    manifest = HEAD.format(name=folder.name, golden=sha256(case), normalise=normalise,
+    manifest = HEAD.format(name=folder.name, golden=sha256(case), normalize=normalize,
                            task="registration" if volumes else "landmarks",
                            steps=GRID if volumes else RESIZE.format(size=size))
     for name, (kind, bytes) in graphs.items():
@@ -196,20 +196,20 @@ def write(folder, graphs, outputs, size, normalise):
     (folder / "package.toml").write_text(manifest)
 
 
-def golden_input(binaries, folder, kind, size, normalise):
+def golden_input(binaries, folder, kind, size, normalize):
     """The golden case's input, and of volumes a pair as files in "phantoms", by a package's
     preprocessing alone."""
     before, phantoms = folder / "before", folder / "phantoms"
     phantoms.mkdir(parents=True, exist_ok=True)
-    write(before, {"net": (kind, b"")}, {}, size, normalise)
+    write(before, {"net": (kind, b"")}, {}, size, normalize)
     subprocess.run([binaries / "pipeline_server", before, "--phantoms", phantoms], check=True)
     channels = 2 if len(size) == 3 else 1
     return np.fromfile(phantoms / "golden.f32", np.float32).reshape(1, channels, *size)
 
 
-def quantise(binaries, folder, calibrate, quantize=()):
+def quantized(binaries, folder, calibrate, quantize=()):
     """From the package "f32" in a folder to "int8" beside it."""
-    intraop, table = binaries.parent / "intraop", folder / "table.json"
+    intraop, table = binaries / "intraop", folder / "table.json"
     model = ["--model", folder / "f32"]
     subprocess.run([intraop, "calibrate", *model, *calibrate, "--out", table], check=True)
     subprocess.run([intraop, "quantize", *model, "--calibration", table, *quantize,
@@ -217,7 +217,7 @@ def quantise(binaries, folder, calibrate, quantize=()):
 
 
 def network(binaries, source, target, inputs):
-    """One network's int8 file, all layers of it in int8, by intraop's quantiser. What it gives
+    """One network's int8 file, all layers of it in int8, by intraop's quantizer. What it gives
     passes for a displacement, or for heatmaps, whatever it is: nothing here depends on what it
     means."""
     size = inputs[0].shape[2:]
@@ -242,7 +242,7 @@ def network(binaries, source, target, inputs):
             rows.append(",".join(files + [""] * len(truth)))
         (folder / "cases.csv").write_text("\n".join(rows))
         # The errors of single layers choose which stay f32; none does here.
-        quantise(binaries, folder, ["--cases", folder / "cases.csv", "--trials", "1"],
+        quantized(binaries, folder, ["--cases", folder / "cases.csv", "--trials", "1"],
                  ["--error", "1e9"])
         shutil.copy(folder / "int8" / "net.onnx", target)
 
@@ -261,5 +261,5 @@ def prepare(binaries, folder):
         bytes, outputs[name] = scaled(*build(SIZE), pair, largest)
         graphs[name] = (kind, bytes)
     write(paths["f32"], graphs, outputs, SIZE, PERCENTILES)
-    quantise(binaries, folder, ["--phantoms", str(CALIBRATION_PHANTOMS)])
+    quantized(binaries, folder, ["--phantoms", str(CALIBRATION_PHANTOMS)])
     return paths

@@ -1,4 +1,4 @@
-"""One peer with one network: reads commands from stdin and answers on stdout, as server.rs does.
+"""One peer with one network: reads commands from stdin and answers on stdout, as peer_server does.
 
 `ready` and the configuration come first. `run` computes once and answers in nanoseconds, from the
 input in memory to the output in memory; `output PATH` writes the output as raw f32; `layers`

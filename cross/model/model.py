@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""model.py FOLDER: speed of `modelled_pipeline`, modelled for ARM, and for this machine beside what
+"""model.py FOLDER: speed of `modeled_pipeline`, modeled for ARM, and for this machine beside what
 was measured there. FOLDER holds, made by `cross/model/run`, of every CPU what the program printed
 (NAME.lines) and how often qemu ran which instructions (NAME.counts), what it printed on this
 machine (measured.lines), and ceilings.json.
@@ -257,7 +257,7 @@ def table(machine, found):
 def compare(machine, found, measured):
     print(f"\n**{machine.cpu.title}**, {machine.cpu.gigahertz:.2f} GHz, "
           f"{machine.cpu.bandwidth:.0f} GB/s\n")
-    print("| part | modelled, ms | measured, ms | ratio |\n|---|---:|---:|---:|")
+    print("| part | modeled, ms | measured, ms | ratio |\n|---|---:|---:|---:|")
     totals = [0, 0]
     for part in found:
         took, real = max(machine.ms(part)), measured(part.line)

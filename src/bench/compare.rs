@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::device::Cluster;
-use super::report::Report;
+use super::report::BenchReport;
 use super::statistics::{Change, Verdict, change};
+use crate::device::Cluster;
 use crate::html::{Cell, Column, Marks, Page, Plot, Table};
 
 /// Reports beside the first one.
@@ -39,14 +39,14 @@ pub struct Difference {
 }
 
 /// Puts reports beside the first of them. `floor` is a share: changes of medians below it are none.
-pub fn compare(reports: &[Report], floor: f64) -> Comparison {
+pub fn compare(reports: &[BenchReport], floor: f64) -> Comparison {
     let mut stages: Vec<&str> = Vec::new();
     for stage in reports.iter().flat_map(|r| &r.stages) {
         if !stages.contains(&stage.name.as_str()) {
             stages.push(&stage.name);
         }
     }
-    let times = |report: &'_ Report, stage: &str| {
+    let times = |report: &'_ BenchReport, stage: &str| {
         report.stages.iter().find(|s| s.name == stage).map(|s| s.times.clone())
     };
     let mut rows = Vec::new();
@@ -131,9 +131,9 @@ fn word(verdict: Verdict) -> &'static str {
 
 const VERSION: &str = "intraop";
 
-fn differences(reports: &[Report]) -> Vec<Difference> {
+fn differences(reports: &[BenchReport]) -> Vec<Difference> {
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".into());
-    type Value<'a> = (&'a str, &'a dyn Fn(&Report) -> String);
+    type Value<'a> = (&'a str, &'a dyn Fn(&BenchReport) -> String);
     let values: [Value; 15] = [
         (VERSION, &|r| r.intraop.clone()),
         ("device", &|r| text(&r.device.model)),

@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::work::{Input, Work};
-use crate::engine::{Session, SessionOptions};
 use crate::memory::{self, Resident};
 use crate::package::Package;
-use crate::probe::{Probe, Stage};
+use crate::session::{Session, SessionOptions};
+use crate::{Probe, Stage};
 use crate::{Result, registration};
 
 /// Of the whole process, with the program's own code and data.
@@ -74,7 +74,7 @@ pub fn stage_memory(
     let package = open()?;
     watch.end("load");
     let session = Session::new(package, options.clone())?;
-    watch.end("optimise");
+    watch.end("optimize");
     let _ = session.verify();
     watch.end("session");
     let mut work = Work::new(&session, registration, input)?;

@@ -2,8 +2,6 @@
 //! case before and after, the first answer again at the end, percentiles only of runs
 //! enough for them, and what the machine did meanwhile.
 
-pub mod device;
-pub mod doctor;
 mod compare;
 mod memory;
 mod page;
@@ -19,17 +17,18 @@ pub use compare::{Comparison, compare, comparison_page};
 pub use memory::{StageMemory, stage_memory};
 pub use page::page;
 pub use report::{
-    Budget, Checks, Minute, Model, Once, Paced, Report, STAGES, Settings, StageSummary, read_report,
+    BenchReport, Budget, Checks, Minute, Model, Once, STAGES, Settings, StageSummary, TooSlow,
+    read_report,
 };
-pub use sample::Sample;
+pub use sample::{Paced, Sample};
 pub use serial::Board;
 pub use work::{Input, Work};
 
-use crate::engine::{Session, SessionOptions};
+use crate::device::System;
 use crate::package::Package;
-use crate::probe::{Probe, Stage, timed};
+use crate::session::{Session, SessionOptions};
 use crate::{Error, Result, registration};
-use device::System;
+use crate::{Probe, Stage, timed};
 use sample::{Clock, samples};
 
 /// What to measure.
@@ -55,7 +54,7 @@ impl Default for Plan {
 
 /// What a benchmark gives: the report, and every single run.
 pub struct Outcome {
-    pub report: Report,
+    pub report: BenchReport,
     pub samples: Vec<Sample>,
 }
 
@@ -80,9 +79,9 @@ pub fn run(
     let package = timed(probe, Stage::Load, open)?;
     let load = clock.elapsed();
     let session = Session::new(package, options.clone())?;
-    let optimise = clock.elapsed() - load;
+    let optimize = clock.elapsed() - load;
     let golden_before = session.verify()?;
-    let verify = clock.elapsed() - load - optimise;
+    let verify = clock.elapsed() - load - optimize;
 
     let mut work = Work::new(&session, registration, input)?;
     let cores = if options.cores.is_empty() { &device.allowed_cores } else { &options.cores };
@@ -98,12 +97,12 @@ pub fn run(
     };
     let once = Once {
         load_ns: nanoseconds(load),
-        optimise_ns: nanoseconds(optimise),
+        optimize_ns: nanoseconds(optimize),
         verify_ns: nanoseconds(verify),
         first_ns: sampled.first.end_to_end,
     };
     let settings = Settings::new(&session, options, plan, &work, sampled.runs.len());
-    let mut report = Report {
+    let mut report = BenchReport {
         format: report::FORMAT.into(),
         version: report::VERSION,
         intraop: env!("CARGO_PKG_VERSION").into(),

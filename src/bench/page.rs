@@ -1,7 +1,7 @@
 //! What a benchmark's `report.html` says.
 
 use super::Sample;
-use super::report::{Minute, Report};
+use super::report::{BenchReport, Minute};
 use super::statistics::{Summary, runs_for};
 use crate::html::{Cell, Column, Marks, Page, Plot, Table};
 
@@ -9,7 +9,7 @@ use crate::html::{Cell, Column, Marks, Page, Plot, Table};
 pub(super) const DRAWN: usize = 1500;
 
 /// The page of one benchmark: figures, plots, a table of stages, the machine.
-pub fn page(report: &Report, samples: &[Sample]) -> String {
+pub fn page(report: &BenchReport, samples: &[Sample]) -> String {
     let (model, settings) = (&report.model, &report.settings);
     let pace = match settings.paced_hz {
         Some(hz) => format!("at {hz} Hz"),
@@ -37,7 +37,7 @@ fn ms(ns: f64) -> String {
     format!("{ms:.digits$} ms")
 }
 
-fn figures(report: &Report) -> Vec<(String, String)> {
+fn figures(report: &BenchReport) -> Vec<(String, String)> {
     let whole = report.end_to_end();
     let supported = |p: f64, value: Option<f64>| match value {
         Some(value) => ms(value),
@@ -49,7 +49,7 @@ fn figures(report: &Report) -> Vec<(String, String)> {
         ("99th percentile".into(), supported(0.99, whole.p99)),
         ("Slowest".into(), ms(whole.max)),
         ("First run".into(), ms(report.once.first_ns as f64)),
-        ("Load and compile".into(), ms((report.once.load_ns + report.once.optimise_ns) as f64)),
+        ("Load and compile".into(), ms((report.once.load_ns + report.once.optimize_ns) as f64)),
     ];
     if let Some(peak) = report.memory.iter().map(|m| m.peak_mib).max_by(f64::total_cmp) {
         figures.push(("Peak memory".into(), format!("{peak:.0} MiB")));
@@ -61,7 +61,7 @@ fn figures(report: &Report) -> Vec<(String, String)> {
     figures
 }
 
-fn plots(report: &Report, all: &[Sample]) -> Vec<Plot> {
+fn plots(report: &BenchReport, all: &[Sample]) -> Vec<Plot> {
     let every = all.len().div_ceil(DRAWN).max(1);
     let samples: Vec<&Sample> = all.iter().step_by(every).collect();
     let dot = match every {
@@ -119,7 +119,7 @@ fn plots(report: &Report, all: &[Sample]) -> Vec<Plot> {
     plots
 }
 
-fn table(report: &Report) -> Table {
+fn table(report: &BenchReport) -> Table {
     const COLUMNS: [&str; 9] = ["stage, ms", "n", "min", "p50", "p90", "p95", "p99", "max", "sd"];
     let row = |(name, s): (&str, &Summary)| {
         let number = |ns: f64| Cell::Number(ns / 1e6);
@@ -144,7 +144,7 @@ fn table(report: &Report) -> Table {
     }
 }
 
-fn facts(report: &Report) -> Vec<(String, String)> {
+fn facts(report: &BenchReport) -> Vec<(String, String)> {
     let (device, settings, once) = (&report.device, &report.settings, &report.once);
     let unknown = || "unknown".to_string();
     let list = |cores: &[usize]| cores.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
@@ -161,7 +161,7 @@ fn facts(report: &Report) -> Vec<(String, String)> {
             ),
         ),
         ("load, compile, golden case".into(), {
-            let parts = [once.load_ns, once.optimise_ns, once.verify_ns];
+            let parts = [once.load_ns, once.optimize_ns, once.verify_ns];
             parts.map(|ns| ms(ns as f64)).join(", ")
         }),
         ("device".into(), device.model.clone().unwrap_or_else(unknown)),

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::device::{Device, Reading};
 use super::memory::StageMemory;
-use super::sample::Sample;
+use super::sample::{Paced, Sample};
 use super::statistics::{Summary, runs_for};
 use super::work::Work;
 use super::{Plan, statistics};
-use crate::engine::{Session, SessionOptions};
+use crate::device::{Device, Reading};
 use crate::metrics::statistics::mean;
 use crate::package::{Precision, Task, sha256};
+use crate::session::{Session, SessionOptions};
 use crate::{Error, Result, io};
 
 pub(super) const FORMAT: &str = "intraop-bench";
@@ -22,7 +22,7 @@ pub(super) const VERSION: u32 = 1;
 
 /// `bench.json`. Times are ns.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Report {
+pub struct BenchReport {
     pub format: String,
     pub version: u32,
     /// The version that measured.
@@ -66,11 +66,11 @@ pub struct Settings {
     /// The threads' cores, in turn; empty where the system chooses.
     pub cores: Vec<usize>,
     pub simd: String,
-    /// Built without optimisation's full strength: for tests only.
+    /// Built without optimization's full strength: for tests only.
     pub debug_build: bool,
     /// What the package was shown.
     pub input: String,
-    /// The graphs that ran, by name: fewer than the package has with `--affine-only` and the like.
+    /// The graphs that ran, by name: fewer than the package has where stages are left out.
     pub graphs: Vec<String>,
     /// The alignment before the networks, where it is not the package's.
     pub initial: Option<String>,
@@ -97,7 +97,8 @@ pub struct Once {
     /// The package is read and its hashes are checked.
     pub load_ns: u64,
     /// Its graphs are compiled for this CPU.
-    pub optimise_ns: u64,
+    #[serde(alias = "optimise_ns")]
+    pub optimize_ns: u64,
     /// The golden case.
     pub verify_ns: u64,
     /// The first run, end to end.
@@ -109,13 +110,6 @@ pub struct StageSummary {
     pub name: String,
     #[serde(flatten)]
     pub times: Summary,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Paced {
-    pub hz: f64,
-    /// Images that came while another was worked on.
-    pub dropped: usize,
 }
 
 /// One minute of a sustained benchmark.
@@ -145,6 +139,14 @@ pub struct Budget {
     pub p95_ms: Option<f64>,
     /// False, too, where the runs are too few to know.
     pub met: bool,
+}
+
+/// A budget was not met, or a version is slower than the one before.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{name}: too slow: {problem}")]
+pub struct TooSlow {
+    pub name: String,
+    pub problem: String,
 }
 
 /// A stage's time in one run, in ns.
@@ -266,14 +268,14 @@ impl Settings {
 
 impl Budget {
     /// Whether the 95th percentile of the whole is at most `ms`.
-    pub fn of(ms: f64, report: &Report) -> Budget {
+    pub fn of(ms: f64, report: &BenchReport) -> Budget {
         let p95_ms = report.end_to_end().p95.map(|ns| ns / 1e6);
         Budget { ms, p95_ms, met: p95_ms.is_some_and(|p95| p95 <= ms) }
     }
 
     /// # Errors
-    /// [`Error::TooSlow`] where it was not met.
-    pub fn check(&self, report: &Report) -> Result<()> {
+    /// [`TooSlow`] where it was not met.
+    pub fn check(&self, report: &BenchReport) -> Result<(), TooSlow> {
         if self.met {
             return Ok(());
         }
@@ -285,11 +287,11 @@ impl Budget {
             }
         };
         let problem = format!("a budget of {} ms end to end: {found}", self.ms);
-        Err(Error::TooSlow { name: report.model.name.clone(), problem })
+        Err(TooSlow { name: report.model.name.clone(), problem })
     }
 }
 
-impl Report {
+impl BenchReport {
     /// The whole of a run.
     pub fn end_to_end(&self) -> &Summary {
         let whole = self.stages.iter().find(|s| s.name == END_TO_END);
@@ -307,7 +309,7 @@ impl Report {
         };
         warn(
             self.settings.debug_build,
-            "this is a build for tests: build with --release to measure".into(),
+            "this is a build for tests: measure with a release build".into(),
         );
         let cores = self.settings.used_cores(&self.device);
         let used = |cluster: &[usize]| cluster.iter().any(|core| cores.contains(core));
@@ -321,7 +323,7 @@ impl Report {
         let (threads, number) = (self.settings.threads, cores.len());
         warn(
             number > 0 && threads > number,
-            format!("{threads} threads share {number} cores: try --threads {number}"),
+            format!("{threads} threads share {number} cores: try {number}"),
         );
         let limit = self.device.cpu_limit.unwrap_or(f64::INFINITY);
         warn(
@@ -364,7 +366,7 @@ impl Report {
 /// # Errors
 /// [`Error::Unreadable`]; [`Error::Malformed`] for another file or a version that this program does
 /// not know.
-pub fn read_report(path: &Path) -> Result<Report> {
+pub fn read_report(path: &Path) -> Result<BenchReport> {
     let text = io::read_text(path, LARGEST)?;
     let advice = "give a bench.json that `intraop bench` wrote";
     let malformed = |what: &str, expected: &str, found: String| {
@@ -384,7 +386,7 @@ pub fn read_report(path: &Path) -> Result<Report> {
         }
         Err(e) => return malformed("format", "the JSON of a benchmark", e.to_string()),
     }
-    let report: Report = match serde_json::from_str(&text) {
+    let report: BenchReport = match serde_json::from_str(&text) {
         Ok(report) => report,
         Err(e) => return malformed("content", "a benchmark's report", e.to_string()),
     };

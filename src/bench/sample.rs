@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::device::{Reading, System};
-use super::report::Paced;
+use serde::{Deserialize, Serialize};
+
 use super::work::Work;
 use super::{Plan, check_same, nanoseconds};
-use crate::probe::{Probe, Stage, StageTimes};
+use crate::device::{Reading, System};
 use crate::{Error, Result};
+use crate::{Probe, Stage, StageTimes};
 
 /// One run, in ns.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -38,6 +39,14 @@ pub struct Samples {
     pub runs: Vec<Sample>,
     pub readings: Vec<(u64, Reading)>,
     pub paced: Option<Paced>,
+}
+
+/// The rate of a paced benchmark, and what it cost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Paced {
+    pub hz: f64,
+    /// Images that came while another was worked on.
+    pub dropped: usize,
 }
 
 /// Where to look for temperature and clock.

@@ -150,7 +150,7 @@ pub fn change(old: &Summary, new: &Summary, floor: f64) -> Change {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::phantom::Random;
+    use crate::engine::Random;
 
     #[test]
     fn percentiles_take_as_many_runs_as_mlperfs_bound() {

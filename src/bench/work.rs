@@ -1,12 +1,12 @@
 //! The work that is timed: what a user waits for, from an image in memory to the answer in memory.
 
-use crate::engine::Session;
 use crate::image::{Field, Geometry, Pixels, Volume};
 use crate::landmarks::{Finder, Findings, Landmark};
 use crate::package::Task;
-use crate::probe::{Probe, Stage, timed};
 use crate::registration::{self, Init, register, warp};
+use crate::session::Session;
 use crate::{Error, Result, phantom};
+use crate::{Probe, Stage, timed};
 
 /// What the package is shown.
 #[derive(Debug, Clone)]
@@ -101,8 +101,13 @@ impl<'a> Work<'a> {
             graphs = registration::stages(session, options)?;
             (Kind::Pair { fixed, moving, options: options.clone() }, name)
         } else {
-            if options.init.is_some() || options.affine_only || options.cascades.is_some() {
-                let option = "--init, --affine-only or --cascades".into();
+            let given = [
+                ("init", options.init.is_some()),
+                ("affine-only", options.affine_only),
+                ("cascades", options.cascades.is_some()),
+            ];
+            if let Some((option, _)) = given.iter().find(|(_, given)| *given) {
+                let option = option.to_string();
                 let (expected, found) = ("a package for registration".into(), "frames".into());
                 return Err(Error::Option { option, expected, found });
             }

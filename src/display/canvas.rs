@@ -1,20 +1,21 @@
 use std::convert::Infallible;
 
-use ::image::{Rgb, RgbImage, imageops};
 use embedded_graphics::Pixel;
 use embedded_graphics::mono_font::{MonoFont, MonoTextStyle};
 use embedded_graphics::pixelcolor::Rgb888;
 use embedded_graphics::prelude::*;
 use embedded_graphics::text::{Alignment, Baseline, Text, TextStyleBuilder};
 
+use super::picture::{Picture, Rgb};
+
 /// An RGB image on which embedded-graphics draws; whatever falls outside is dropped.
 pub(super) struct Canvas {
-    pub image: RgbImage,
+    pub image: Picture,
 }
 
 impl Canvas {
-    pub fn new(width: u32, height: u32, background: Rgb<u8>) -> Self {
-        Canvas { image: RgbImage::from_pixel(width, height, background) }
+    pub fn new(width: u32, height: u32, background: Rgb) -> Self {
+        Canvas { image: Picture::filled(width, height, background) }
     }
 
     /// Writes one line of text with its top at `at.1`; `at.0` is its left, middle or right end
@@ -25,23 +26,23 @@ impl Canvas {
         at: (i32, i32),
         alignment: Alignment,
         font: &MonoFont,
-        colour: Rgb<u8>,
+        color: Rgb,
     ) {
         let text = text.replace('→', "->").replace('←', "<-").replace(['–', '−'], "-");
-        let [r, g, b] = colour.0;
+        let [r, g, b] = color.0;
         let style = MonoTextStyle::new(font, Rgb888::new(r, g, b));
         let layout = TextStyleBuilder::new().alignment(alignment).baseline(Baseline::Top).build();
         let Ok(_) = Text::with_text_style(&text, Point::new(at.0, at.1), style, layout).draw(self);
     }
 
-    pub fn fill(&mut self, at: (i32, i32), size: (u32, u32), colour: impl Fn(u32) -> Rgb<u8>) {
-        let strip = RgbImage::from_fn(size.0, size.1, |x, _| colour(x));
+    pub fn fill(&mut self, at: (i32, i32), size: (u32, u32), color: impl Fn(u32) -> Rgb) {
+        let strip = Picture::from_fn(size.0, size.1, |x, _| color(x));
         self.place(&strip, at);
     }
 
     /// Copies `panel` with its top left corner at `at`.
-    pub fn place(&mut self, panel: &RgbImage, at: (i32, i32)) {
-        imageops::replace(&mut self.image, panel, i64::from(at.0), i64::from(at.1));
+    pub fn place(&mut self, panel: &Picture, at: (i32, i32)) {
+        self.image.place(panel, at);
     }
 }
 
@@ -59,10 +60,10 @@ impl DrawTarget for Canvas {
         &mut self,
         pixels: I,
     ) -> Result<(), Infallible> {
-        for Pixel(at, colour) in pixels {
+        for Pixel(at, color) in pixels {
             let (Ok(x), Ok(y)) = (u32::try_from(at.x), u32::try_from(at.y)) else { continue };
-            if let Some(pixel) = self.image.get_pixel_mut_checked(x, y) {
-                *pixel = Rgb([colour.r(), colour.g(), colour.b()]);
+            if let Some(pixel) = self.image.pixel_mut(x, y) {
+                *pixel = Rgb([color.r(), color.g(), color.b()]);
             }
         }
         Ok(())
@@ -74,7 +75,7 @@ mod tests {
     use super::*;
     use embedded_graphics::mono_font::iso_8859_1::FONT_6X10;
 
-    fn drawn(text: &str, at: (i32, i32)) -> RgbImage {
+    fn drawn(text: &str, at: (i32, i32)) -> Picture {
         let mut canvas = Canvas::new(60, 14, Rgb([0; 3]));
         canvas.text(text, at, Alignment::Left, &FONT_6X10, Rgb([9, 8, 7]));
         canvas.image
@@ -85,7 +86,7 @@ mod tests {
         assert_eq!(drawn("1 → 2", (2, 1)), drawn("1 -> 2", (2, 1)));
         assert_ne!(drawn("1 → 2", (2, 1)), drawn("1 ? 2", (2, 1)));
         let cut = drawn("wide text over the edge", (-5, 8));
-        assert_eq!(cut.dimensions(), (60, 14));
-        assert!(cut.pixels().any(|p| p.0 == [9, 8, 7]));
+        assert_eq!((cut.width(), cut.height()), (60, 14));
+        assert!(cut.pixels().iter().any(|p| p.0 == [9, 8, 7]));
     }
 }

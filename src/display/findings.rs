@@ -2,8 +2,6 @@
 
 use std::f64::consts::TAU;
 
-use ::image::imageops::{FilterType, resize};
-use ::image::{Rgb, RgbImage};
 use embedded_graphics::mono_font::iso_8859_1::{FONT_8X13, FONT_8X13_BOLD, FONT_10X20};
 use embedded_graphics::pixelcolor::Rgb888;
 use embedded_graphics::prelude::*;
@@ -11,8 +9,9 @@ use embedded_graphics::primitives::{Circle, Line, PrimitiveStyle};
 use embedded_graphics::text::Alignment;
 
 use super::canvas::Canvas;
-use super::colour;
+use super::color;
 use super::overlay::outlines;
+use super::picture::{Picture, Rgb};
 use super::plane::Window;
 use crate::image::{Frame, Pixels};
 use crate::landmarks::{Findings, Measured};
@@ -34,45 +33,44 @@ pub fn findings_overlay(
     findings: &Findings,
     wanted: &[Measurement],
     title: &str,
-) -> RgbImage {
+) -> Picture {
     let frame = to_rgb(pixels);
     // A thin frame must not become a picture of gigabytes.
     let room = (4 * NARROWEST / frame.height().max(1)).max(1);
     let times = NARROWEST.div_ceil(frame.width().max(1)).clamp(1, room);
     let (width, height) = (frame.width() * times, frame.height() * times);
-    let mut panel = resize(&frame, width, height, FilterType::Triangle);
+    let mut panel = frame.resized(width, height);
     for (i, mask) in findings.masks.iter().enumerate().filter(|(_, mask)| mask.found) {
         let inside = mask.pixels(pixels.size());
         let labels = inside.with(inside.data.iter().map(|p| i32::from(*p)).collect());
-        outlines(&mut panel, &labels, OUTLINE, |_| colour::of_label(i as i32 + 1));
+        outlines(&mut panel, &labels, OUTLINE, |_| color::of_label(i as i32 + 1));
     }
     let wide = width.max(NARROWEST);
     let lines = wrapped(lines(findings), (wide - 2 * MARGIN as u32) as usize / 10);
     let strip = 2 * MARGIN as u32 + ROW as u32 * (lines.len() as u32 + 1);
-    let mut canvas = Canvas::new(wide, height + strip, colour::BACKGROUND);
+    let mut canvas = Canvas::new(wide, height + strip, color::BACKGROUND);
     canvas.place(&panel, (0, 0));
     let mut view = View { canvas, times: f64::from(times) };
     view.calipers(findings, wanted);
     view.landmarks(findings);
     let mut at = (MARGIN, height as i32 + MARGIN);
-    for (text, colour) in lines {
-        view.canvas.text(&text, at, Alignment::Left, &FONT_10X20, colour);
+    for (text, color) in lines {
+        view.canvas.text(&text, at, Alignment::Left, &FONT_10X20, color);
         at.1 += ROW;
     }
-    view.canvas.text(title, (at.0, at.1 + 3), Alignment::Left, &FONT_8X13, colour::FAINT_TEXT);
+    view.canvas.text(title, (at.0, at.1 + 3), Alignment::Left, &FONT_8X13, color::FAINT_TEXT);
     view.canvas.image
 }
 
-/// Colours as they are, gray levels of more than 8 bits between their percentiles.
-fn to_rgb(pixels: &Pixels) -> RgbImage {
-    fn image<T: Copy>(frame: &Frame<T>, of: impl Fn(T) -> [u8; 3]) -> RgbImage {
-        let data = frame.data.iter().flat_map(|v| of(*v)).collect();
-        RgbImage::from_raw(frame.width as u32, frame.height as u32, data)
-            .expect("three bytes per pixel")
+/// Colors as they are, gray levels of more than 8 bits between their percentiles.
+fn to_rgb(pixels: &Pixels) -> Picture {
+    fn image<T: Copy>(frame: &Frame<T>, of: impl Fn(T) -> [u8; 3]) -> Picture {
+        let color = |x: u32, y: u32| Rgb(of(frame.row(y as usize)[x as usize]));
+        Picture::from_fn(frame.width as u32, frame.height as u32, color)
     }
-    fn windowed(frame: &Frame<f32>) -> RgbImage {
+    fn windowed(frame: &Frame<f32>) -> Picture {
         let window = Window::of([frame]);
-        image(frame, |v| colour::grey(window.apply(v)).0)
+        image(frame, |v| color::gray(window.apply(v)).0)
     }
     let high = |v: u16| (v >> 8) as u8;
     match pixels {
@@ -89,37 +87,37 @@ fn to_rgb(pixels: &Pixels) -> RgbImage {
 }
 
 /// The text below the frame.
-fn lines(findings: &Findings) -> Vec<(String, Rgb<u8>)> {
+fn lines(findings: &Findings) -> Vec<(String, Rgb)> {
     let mut lines = Vec::new();
     if let Some(view) = &findings.view {
-        lines.push((format!("view {} ({:.2})", view.name, view.score), colour::TEXT));
+        lines.push((format!("view {} ({:.2})", view.name, view.score), color::TEXT));
     }
-    lines.extend(findings.measurements.iter().map(|m| (measured(m), colour::TEXT)));
+    lines.extend(findings.measurements.iter().map(|m| (measured(m), color::TEXT)));
     if findings.mm_per_px.is_none() && findings.anything() {
-        lines.push(("pixel size unknown: no millimetres".into(), colour::WARNING));
+        lines.push(("pixel size unknown: no millimeters".into(), color::WARNING));
     }
     if !findings.anything() {
-        lines.push(("nothing found".into(), colour::WARNING));
+        lines.push(("nothing found".into(), color::WARNING));
     }
-    lines.extend(findings.warnings.iter().map(|w| (w.clone(), colour::WARNING)));
+    lines.extend(findings.warnings.iter().map(|w| (w.clone(), color::WARNING)));
     lines
 }
 
 /// Lines of at most `most` letters, broken between words.
-fn wrapped(lines: Vec<(String, Rgb<u8>)>, most: usize) -> Vec<(String, Rgb<u8>)> {
-    let mut out: Vec<(String, Rgb<u8>)> = Vec::new();
-    for (text, colour) in lines {
+fn wrapped(lines: Vec<(String, Rgb)>, most: usize) -> Vec<(String, Rgb)> {
+    let mut out: Vec<(String, Rgb)> = Vec::new();
+    for (text, color) in lines {
         let mut line = String::new();
         for word in text.split(' ') {
             if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > most {
-                out.push((std::mem::take(&mut line), colour));
+                out.push((std::mem::take(&mut line), color));
             }
             if !line.is_empty() {
                 line.push(' ');
             }
             line.push_str(word);
         }
-        out.push((line, colour));
+        out.push((line, color));
     }
     out
 }
@@ -146,8 +144,8 @@ impl View {
         Point::new(x, y)
     }
 
-    fn stroke(&mut self, from: Point, to: Point, colour: Rgb<u8>, width: u32) {
-        let style = PrimitiveStyle::with_stroke(ink(colour), width);
+    fn stroke(&mut self, from: Point, to: Point, color: Rgb, width: u32) {
+        let style = PrimitiveStyle::with_stroke(ink(color), width);
         let Ok(()) = Line::new(from, to).into_styled(style).draw(&mut self.canvas);
     }
 
@@ -163,7 +161,7 @@ impl View {
         for dash in 0..dashes as i32 {
             let start = f64::from(dash);
             let (a, b) = (along(start / dashes), along((start + 0.5) / dashes));
-            self.stroke(a, b, colour::FIXED_OUTLINE, 1);
+            self.stroke(a, b, color::FIXED_OUTLINE, 1);
         }
     }
 
@@ -202,25 +200,25 @@ impl View {
         let count = found().count().max(1) as f64;
         let middle = [0, 1].map(|axis| found().map(|(_, _, at)| at[axis]).sum::<f64>() / count);
         for (i, landmark, place) in found() {
-            let (at, colour) = (self.point(place), colour::of_label(i as i32 + 2));
-            for (width, colour) in [(3, colour::BACKGROUND), (1, colour)] {
+            let (at, color) = (self.point(place), color::of_label(i as i32 + 2));
+            for (width, color) in [(3, color::BACKGROUND), (1, color)] {
                 for across in [Point::new(CROSS, 0), Point::new(0, CROSS)] {
-                    self.stroke(at - across, at + across, colour, width);
+                    self.stroke(at - across, at + across, color, width);
                 }
             }
             let sd = landmark.sd.map_or(0.0, |[x, y]| x.hypot(y) / 2f64.sqrt());
             let ring = (2.0 * sd * self.times).round() as i32;
             if ring > CROSS {
-                let style = PrimitiveStyle::with_stroke(ink(colour), 1);
+                let style = PrimitiveStyle::with_stroke(ink(color), 1);
                 let circle = Circle::with_center(at, 2 * ring as u32 + 1);
                 let Ok(()) = circle.into_styled(style).draw(&mut self.canvas);
             }
-            self.name(&landmark.name, at, place[0] >= middle[0], colour);
+            self.name(&landmark.name, at, place[0] >= middle[0], color);
         }
     }
 
     /// A landmark's name away from the others, with a dark rim, so that it reads on any anatomy.
-    fn name(&mut self, name: &str, at: Point, right: bool, colour: Rgb<u8>) {
+    fn name(&mut self, name: &str, at: Point, right: bool, color: Rgb) {
         let width = 8 * name.chars().count() as i32;
         let [right_of, left_of] = [at.x + CROSS + 3, at.x - CROSS - 3 - width];
         let fits = |x: i32| x >= 0 && x + width <= self.canvas.image.width() as i32;
@@ -235,13 +233,13 @@ impl View {
             (x + cos.round() as i32, y + sin.round() as i32)
         });
         for at in rim {
-            self.canvas.text(name, at, Alignment::Left, &FONT_8X13_BOLD, colour::BACKGROUND);
+            self.canvas.text(name, at, Alignment::Left, &FONT_8X13_BOLD, color::BACKGROUND);
         }
-        self.canvas.text(name, (x, y), Alignment::Left, &FONT_8X13_BOLD, colour);
+        self.canvas.text(name, (x, y), Alignment::Left, &FONT_8X13_BOLD, color);
     }
 }
 
-fn ink(Rgb([r, g, b]): Rgb<u8>) -> Rgb888 {
+fn ink(Rgb([r, g, b]): Rgb) -> Rgb888 {
     Rgb888::new(r, g, b)
 }
 
@@ -287,27 +285,28 @@ mod tests {
         // 480 / 60: shown eight times as large, with text below.
         assert_eq!(image.width(), 480);
         assert!(image.height() > 320);
-        let at = |x: f64, y: f64| *image.get_pixel((8.0 * x + 4.0) as u32, (8.0 * y + 4.0) as u32);
-        assert_eq!(at(10.0, 30.0), colour::of_label(2));
-        assert_eq!(at(50.0, 10.0), colour::of_label(3));
+        let at =
+            |x: f64, y: f64| image.pixel((8.0 * x + 4.0) as u32, (8.0 * y + 4.0) as u32).unwrap();
+        assert_eq!(at(10.0, 30.0), color::of_label(2));
+        assert_eq!(at(50.0, 10.0), color::of_label(3));
         // The outline of the disc of radius 6 around (30, 20), between pixels, and nothing inside it.
-        assert_eq!(at(35.5, 20.0), colour::of_label(1));
+        assert_eq!(at(35.5, 20.0), color::of_label(1));
         assert_eq!(at(30.0, 23.0), Rgb([100; 3]));
         // A line of 8 · √(40² + 20²) = 358 pixels; nothing else is as white.
-        let white = image.pixels().filter(|p| p.0 == [255; 3]).count();
+        let white = image.pixels().iter().filter(|p| p.0 == [255; 3]).count();
         assert!((120..260).contains(&white), "about half of a dashed line is drawn: {white}");
     }
 
     #[test]
     fn the_text_says_what_is_known() {
         let text = |f: &Findings| lines(f).into_iter().map(|(t, _)| t).collect::<Vec<_>>();
-        assert_eq!(text(&findings()), ["pixel size unknown: no millimetres"]);
+        assert_eq!(text(&findings()), ["pixel size unknown: no millimeters"]);
         let nothing = Findings { landmarks: vec![], masks: vec![], ..findings() };
         assert_eq!(text(&nothing), ["nothing found"]);
         let value = Measured { name: "HC".into(), value: Some(178.24), unit: "mm", sd: Some(0.91) };
         assert_eq!(measured(&value), "HC 178.2 ± 0.9 mm");
         assert_eq!(measured(&Measured { value: None, ..value }), "HC –");
-        let line = |text: &str| (text.to_string(), colour::TEXT);
+        let line = |text: &str| (text.to_string(), color::TEXT);
         let broken = wrapped(vec![line("one two three"), line("four")], 8);
         assert_eq!(broken, [line("one two"), line("three"), line("four")]);
     }
@@ -321,13 +320,14 @@ mod tests {
             Pixels::Rgba8(Frame::new(2, 1, vec![[0, 0, 0, 255], [9, 8, 7, 0]])),
         ];
         for pixels in kinds {
-            assert_eq!(to_rgb(&pixels).dimensions(), (2, 1));
+            let shown = to_rgb(&pixels);
+            assert_eq!((shown.width(), shown.height()), (2, 1));
             findings_overlay(&pixels, &findings(), &[], "");
         }
         for size in [[1, 5000], [5000, 1], [1, 1]] {
             let thin = Pixels::Gray8(Frame::filled(size[0], size[1], 7));
             let shown = findings_overlay(&thin, &findings(), &[], "thin");
-            assert!(shown.width() <= 5000 && shown.height() <= 5400, "{:?}", shown.dimensions());
+            assert!(shown.width() <= 5000 && shown.height() <= 5400, "{size:?}");
         }
     }
 }

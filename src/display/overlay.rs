@@ -1,10 +1,8 @@
-use ::image::{Rgb, RgbImage};
 use nalgebra::{Matrix3, Vector3};
 
-use super::{
-    colour,
-    plane::{Axis, Cut},
-};
+use super::color;
+use super::picture::{Picture, Rgb};
+use super::plane::{Axis, Cut};
 use crate::image::{Affine, Field, Frame};
 
 /// Width of a grid line in pixels.
@@ -13,15 +11,15 @@ const LINE: f32 = 1.2;
 /// Draws the border of every label on `panel`, which shows the same plane at another scale, in a
 /// line `thickness` pixels wide.
 ///
-/// Between voxel centres a label's share is interpolated, and its border is where that share is
+/// Between voxel centers a label's share is interpolated, and its border is where that share is
 /// one half: a smooth curve at any magnification, where voxel edges would be stairs.
 pub(super) fn outlines(
-    panel: &mut RgbImage,
+    panel: &mut Picture,
     labels: &Frame<i32>,
     thickness: f32,
-    of: impl Fn(i32) -> Rgb<u8>,
+    of: impl Fn(i32) -> Rgb,
 ) {
-    let (width, height) = panel.dimensions();
+    let (width, height) = (panel.width(), panel.height());
     // More labels than pixels would let a border fall between two pixels and break the line.
     let columns = labels.width.min(width as usize);
     let rows = labels.height.min(height as usize);
@@ -29,9 +27,10 @@ pub(super) fn outlines(
         labels.data[row * labels.height / rows * labels.width + column * labels.width / columns]
     };
     let scale = [width as f32 / columns as f32, height as f32 / rows as f32];
-    for (px, py, pixel) in panel.enumerate_pixels_mut() {
-        let (x0, x1, u) = neighbours((px as f32 + 0.5) / scale[0] - 0.5, columns);
-        let (y0, y1, v) = neighbours((py as f32 + 0.5) / scale[1] - 0.5, rows);
+    for (i, pixel) in panel.pixels_mut().iter_mut().enumerate() {
+        let (px, py) = (i as u32 % width, i as u32 / width);
+        let (x0, x1, u) = neighbors((px as f32 + 0.5) / scale[0] - 0.5, columns);
+        let (y0, y1, v) = neighbors((py as f32 + 0.5) / scale[1] - 0.5, rows);
         let corners = [label(x0, y0), label(x1, y0), label(x0, y1), label(x1, y1)];
         if corners[1..].iter().all(|l| *l == corners[0]) {
             continue;
@@ -46,7 +45,7 @@ pub(super) fn outlines(
             let slope_y = ((c - a) * (1.0 - u) + (d - b) * u) / scale[1];
             let distance = (share - 0.5).abs() / slope_x.hypot(slope_y).max(1e-6);
             let alpha = (thickness / 2.0 + 0.5 - distance).clamp(0.0, 1.0);
-            *pixel = colour::mix(*pixel, of(here), alpha);
+            *pixel = color::mix(*pixel, of(here), alpha);
         }
     }
 }
@@ -97,10 +96,10 @@ impl Motion {
         Motion { shift, folded: folded.data }
     }
 
-    /// Where panel position (x, y) goes; bilinear between voxel centres.
+    /// Where panel position (x, y) goes; bilinear between voxel centers.
     fn moved(&self, scale: [f32; 2], x: f32, y: f32) -> [f32; 2] {
-        let (x0, x1, u) = neighbours(x / scale[0] - 0.5, self.shift.width);
-        let (y0, y1, v) = neighbours(y / scale[1] - 0.5, self.shift.height);
+        let (x0, x1, u) = neighbors(x / scale[0] - 0.5, self.shift.width);
+        let (y0, y1, v) = neighbors(y / scale[1] - 0.5, self.shift.height);
         let at = |x: usize, y: usize| self.shift.data[y * self.shift.width + x];
         let (a, b, c, d) = (at(x0, y0), at(x1, y0), at(x0, y1), at(x1, y1));
         let along = |k: usize| {
@@ -111,14 +110,14 @@ impl Motion {
 
     /// Draws a regular grid with lines every `step` pixels as the motion bends it, over the places
     /// where folded voxels end up, in red.
-    pub fn draw(&self, panel: &mut RgbImage, scale: [f32; 2], step: f32) {
+    pub fn draw(&self, panel: &mut Picture, scale: [f32; 2], step: f32) {
         let mut folds = Coverage::new(panel);
         for (i, _) in self.folded.iter().enumerate().filter(|(_, folded)| **folded) {
             let x = ((i % self.shift.width) as f32 + 0.5) * scale[0];
             let y = ((i / self.shift.width) as f32 + 0.5) * scale[1];
             folds.block(self.moved(scale, x, y), [scale[0].max(2.0), scale[1].max(2.0)]);
         }
-        folds.lay_on(panel, colour::FOLD, 0.6);
+        folds.lay_on(panel, color::FOLD, 0.6);
 
         let (width, height) = (panel.width() as f32, panel.height() as f32);
         let mut lines = Coverage::new(panel);
@@ -128,7 +127,7 @@ impl Motion {
         for y in grid_lines(height, step) {
             lines.curve(width, |x| self.moved(scale, x, y));
         }
-        lines.lay_on(panel, colour::GRID, 0.85);
+        lines.lay_on(panel, color::GRID, 0.85);
     }
 }
 
@@ -139,7 +138,7 @@ fn grid_lines(length: f32, step: f32) -> impl Iterator<Item = f32> {
 }
 
 /// The two samples around `at` on an axis of `n`, and how far `at` is from the first to the second.
-fn neighbours(at: f32, n: usize) -> (usize, usize, f32) {
+fn neighbors(at: f32, n: usize) -> (usize, usize, f32) {
     let at = at.clamp(0.0, (n - 1) as f32);
     let low = at.floor() as usize;
     (low, (low + 1).min(n - 1), at - low as f32)
@@ -154,30 +153,30 @@ struct Coverage {
 }
 
 impl Coverage {
-    fn new(panel: &RgbImage) -> Self {
+    fn new(panel: &Picture) -> Self {
         let (width, height) = (panel.width() as usize, panel.height() as usize);
         Coverage { width, height, covered: vec![0.0; width * height] }
     }
 
-    /// Raises the coverage of the pixels within `reach` of `centre` to what `shape` gives for the
+    /// Raises the coverage of the pixels within `reach` of `center` to what `shape` gives for the
     /// distances right and down.
-    fn raise(&mut self, centre: [f32; 2], reach: [f32; 2], shape: impl Fn(f32, f32) -> f32) {
+    fn raise(&mut self, center: [f32; 2], reach: [f32; 2], shape: impl Fn(f32, f32) -> f32) {
         // Saturating casts keep wild and undefined positions harmless.
         let range = |c: f32, reach: f32, n: usize| {
             ((c - reach).max(0.0) as usize)..((c + reach).ceil().max(0.0) as usize).min(n)
         };
-        for y in range(centre[1], reach[1], self.height) {
-            for x in range(centre[0], reach[0], self.width) {
-                let value = shape(x as f32 + 0.5 - centre[0], y as f32 + 0.5 - centre[1]);
+        for y in range(center[1], reach[1], self.height) {
+            for x in range(center[0], reach[0], self.width) {
+                let value = shape(x as f32 + 0.5 - center[0], y as f32 + 0.5 - center[1]);
                 let pixel = &mut self.covered[y * self.width + x];
                 *pixel = pixel.max(value);
             }
         }
     }
 
-    fn block(&mut self, centre: [f32; 2], size: [f32; 2]) {
+    fn block(&mut self, center: [f32; 2], size: [f32; 2]) {
         let half = size.map(|s| s / 2.0);
-        self.raise(centre, half.map(|h| h + 1.0), |x, y| {
+        self.raise(center, half.map(|h| h + 1.0), |x, y| {
             let inside = (half[0] + 0.5 - x.abs()).min(half[1] + 0.5 - y.abs());
             inside.clamp(0.0, 1.0)
         });
@@ -207,9 +206,9 @@ impl Coverage {
         }
     }
 
-    fn lay_on(&self, panel: &mut RgbImage, over: Rgb<u8>, opacity: f32) {
-        for (pixel, covered) in panel.pixels_mut().zip(&self.covered) {
-            *pixel = colour::mix(*pixel, over, covered * opacity);
+    fn lay_on(&self, panel: &mut Picture, over: Rgb, opacity: f32) {
+        for (pixel, covered) in panel.pixels_mut().iter_mut().zip(&self.covered) {
+            *pixel = color::mix(*pixel, over, covered * opacity);
         }
     }
 }
@@ -219,11 +218,12 @@ mod tests {
     use super::*;
     use crate::image::Geometry;
 
-    const WHITE: Rgb<u8> = Rgb([255; 3]);
+    const WHITE: Rgb = Rgb([255; 3]);
 
-    fn painted(panel: &RgbImage) -> impl Iterator<Item = (f32, f32)> {
-        let lit = panel.enumerate_pixels().filter(|(.., p)| p.0[0] > 127);
-        lit.map(|(x, y, _)| (x as f32 + 0.5, y as f32 + 0.5))
+    fn painted(panel: &Picture) -> impl Iterator<Item = (f32, f32)> {
+        let lit = panel.pixels().iter().enumerate().filter(|(_, p)| p.0[0] > 127);
+        let width = panel.width() as usize;
+        lit.map(move |(i, _)| ((i % width) as f32 + 0.5, (i / width) as f32 + 0.5))
     }
 
     /// A disc in the middle of a plane of 40 × 40 voxels.
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn an_outline_runs_along_the_border_at_any_scale() {
         for side in [13, 40, 200] {
-            let mut panel = RgbImage::new(side, side);
+            let mut panel = Picture::filled(side, side, Rgb([0; 3]));
             outlines(&mut panel, &disc(12.0), 1.5, |_| WHITE);
             let scale = side as f32 / 40.0;
             let off = |(x, y): (f32, f32)| {
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn a_plane_of_one_label_has_no_outline() {
         let labels = Frame { width: 3, height: 1, spacing: None, data: vec![2; 3] };
-        let mut panel = RgbImage::new(30, 10);
+        let mut panel = Picture::filled(30, 10, Rgb([0; 3]));
         outlines(&mut panel, &labels, 1.5, |_| WHITE);
         assert_eq!(painted(&panel).count(), 0);
     }
@@ -290,7 +290,7 @@ mod tests {
     fn wild_and_undefined_vectors_draw_nothing_and_end() {
         for wild in [f32::NAN, f32::INFINITY, 1e30] {
             let torn = motion(|x| if x > 0.0 { wild } else { -wild });
-            torn.draw(&mut RgbImage::new(100, 100), [5.0; 2], 11.0);
+            torn.draw(&mut Picture::filled(100, 100, Rgb([0; 3])), [5.0; 2], 11.0);
         }
     }
 }

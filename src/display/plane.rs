@@ -32,13 +32,13 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    /// The axial, coronal and sagittal cut through voxel `centre`.
-    pub fn three(geometry: &Geometry, centre: [usize; 3]) -> [Cut; 3] {
+    /// The axial, coronal and sagittal cut through voxel `center`.
+    pub fn three(geometry: &Geometry, center: [usize; 3]) -> [Cut; 3] {
         let [left, posterior, superior] = nearest_axes(&geometry.direction);
         let inferior = Axis { flipped: !superior.flipped, ..superior };
         let cut = |name, normal: Axis, right, down, letters| {
             let normal = normal.voxel;
-            Cut { name, letters, normal, index: centre[normal], right, down }
+            Cut { name, letters, normal, index: center[normal], right, down }
         };
         [
             cut("axial", superior, left, posterior, ["R", "L", "A", "P"]),
@@ -87,8 +87,8 @@ fn nearest_axes(direction: &Matrix3<f64>) -> [Axis; 3] {
     axes.map(|axis| axis.expect("three rounds fill three axes"))
 }
 
-/// The voxel nearest to the middle of all labelled voxels, or of the volume where there is none.
-pub(super) fn centre(geometry: &Geometry, labels: Option<&LabelMap>) -> [usize; 3] {
+/// The voxel nearest to the middle of all labeled voxels, or of the volume where there is none.
+pub(super) fn center(geometry: &Geometry, labels: Option<&LabelMap>) -> [usize; 3] {
     let mut sum = Vector3::<f64>::zeros();
     let mut count = 0.0;
     if let Some(labels) = labels {
@@ -161,16 +161,16 @@ mod tests {
     }
 
     #[test]
-    fn the_centre_is_that_of_the_labels_or_the_image() {
+    fn the_center_is_that_of_the_labels_or_the_image() {
         let g = Geometry::new([9, 7, 5], [1.0, 2.0, 3.0]);
         let mut labels = LabelMap::filled(g.clone(), 0);
-        assert_eq!(centre(&g, Some(&labels)), [4, 3, 2]);
+        assert_eq!(center(&g, Some(&labels)), [4, 3, 2]);
         for (x, label) in [(1, 4), (3, 9)] {
             let at = labels.offset(x, 6, 0);
             labels.data[at] = label;
         }
-        assert_eq!(centre(&g, Some(&labels)), [2, 6, 0]);
-        assert_eq!(centre(&g, None), [4, 3, 2]);
+        assert_eq!(center(&g, Some(&labels)), [2, 6, 0]);
+        assert_eq!(center(&g, None), [4, 3, 2]);
     }
 
     fn frame(data: Vec<f32>) -> Frame {

@@ -1,6 +1,3 @@
-use ::image::codecs::png::PngEncoder;
-use ::image::imageops::{FilterType, resize};
-use ::image::{ImageBuffer, Luma, RgbImage};
 use embedded_graphics::mono_font::MonoFont;
 use embedded_graphics::mono_font::iso_8859_1::{
     FONT_6X12, FONT_7X13, FONT_7X13_BOLD, FONT_8X13_BOLD, FONT_10X20,
@@ -8,10 +5,12 @@ use embedded_graphics::mono_font::iso_8859_1::{
 use embedded_graphics::text::Alignment;
 
 use super::canvas::Canvas;
-use super::colour;
+use super::color;
 use super::overlay::{Motion, outlines};
-use super::plane::{Cut, Window, centre, quantile};
+use super::picture::{CATMULL_ROM, Picture, Rgb, resized};
+use super::plane::{Cut, Window, center, quantile};
 use crate::image::{Affine, Field, Frame, LabelMap, Volume};
+use crate::io;
 
 /// What a preview of a registration shows. All images are on the fixed image's grid.
 pub struct Preview<'a> {
@@ -32,8 +31,6 @@ pub struct Preview<'a> {
     pub lines: &'a [String],
 }
 
-type Panel = ImageBuffer<Luma<f32>, Vec<f32>>;
-
 /// The longest side of a panel, in pixels; all panels share one scale.
 const LONGEST: f64 = 260.0;
 /// The least width of a column: its title and legend must fit.
@@ -47,7 +44,7 @@ const GUTTER: u32 = 76;
 const FOOTER: u32 = 44;
 /// The least distance of grid lines, in pixels.
 const GRID_STEP: f64 = 11.0;
-/// Widths of outlines in pixels: the fixed labels' in white, and those in colour.
+/// Widths of outlines in pixels: the fixed labels' in white, and those in color.
 const THIN: f32 = 0.8;
 const THICK: f32 = 1.5;
 const COLUMNS: [&str; 6] =
@@ -58,20 +55,20 @@ const COLUMNS: [&str; 6] =
 /// and after, deformed grid.
 ///
 /// - Orientation: radiological, see the letters on the fixed image. An oblique volume is shown in
-///   its own voxel planes. Millimetres are equally long in all panels and directions.
+///   its own voxel planes. Millimeters are equally long in all panels and directions.
 /// - Intensities: percentiles 1 to 99 of the planes shown, without the empty background. The fixed
 ///   image has its own window, moving and warped share one: modalities may differ.
 /// - Differences: moving or warped minus fixed, each as a fraction of its window, on one scale for
 ///   both columns. They mean little where modalities differ.
-/// - Outlines: fixed labels in colour on the fixed image and in white on moving and warped; warped
-///   labels in colour.
+/// - Outlines: fixed labels in color on the fixed image and in white on moving and warped; warped
+///   labels in color.
 /// - Deformed grid: a regular grid of the fixed image carried to the places on the moving image
 ///   that it is sampled from, the part within the plane. Red: the map folds (determinant of the
 ///   Jacobian ≤ 0).
 ///
 /// # Panics
 /// If the volumes differ in size.
-pub fn registration_preview(view: &Preview) -> RgbImage {
+pub fn registration_preview(view: &Preview) -> Picture {
     let geometry = &view.fixed.geometry;
     let labels = [view.fixed_labels, view.warped_labels];
     let sizes = [&view.moving.geometry, &view.warped.geometry, &view.field.geometry]
@@ -81,7 +78,7 @@ pub fn registration_preview(view: &Preview) -> RgbImage {
         assert_eq!(other.size, geometry.size, "a preview's volumes share one grid");
     }
 
-    let cuts = Cut::three(geometry, centre(geometry, view.fixed_labels));
+    let cuts = Cut::three(geometry, center(geometry, view.fixed_labels));
     let planes = cuts.each_ref().map(|cut| Planes::of(view, cut));
     let scale = Scale::of(&planes);
     let layout = Layout::new(planes.each_ref().map(|p| scale.panel(&p.fixed)), view.lines.len());
@@ -91,7 +88,7 @@ pub fn registration_preview(view: &Preview) -> RgbImage {
     ];
     let range = difference_range(&planes, windows);
 
-    let mut canvas = Canvas::new(layout.width, layout.height, colour::BACKGROUND);
+    let mut canvas = Canvas::new(layout.width, layout.height, color::BACKGROUND);
     header(&mut canvas, &layout, view);
     for (row, (cut, planes)) in cuts.iter().zip(&planes).enumerate() {
         let panels = draw_row(view, cut, planes, windows, range, &scale);
@@ -105,8 +102,9 @@ pub fn registration_preview(view: &Preview) -> RgbImage {
 }
 
 /// Writes an image as PNG.
-pub fn write_png(image: &RgbImage, to: impl std::io::Write) -> std::io::Result<()> {
-    image.write_with_encoder(PngEncoder::new(to)).map_err(std::io::Error::other)
+pub fn write_png(image: &Picture, to: impl std::io::Write) -> std::io::Result<()> {
+    let size = [image.width() as usize, image.height() as usize];
+    io::write_png(to, size, &image.samples())
 }
 
 /// The voxels of one cut through every image.
@@ -130,7 +128,7 @@ impl Planes {
     }
 }
 
-/// Pixels per millimetre.
+/// Pixels per millimeter.
 struct Scale(f64);
 
 impl Scale {
@@ -208,7 +206,7 @@ impl Layout {
     }
 }
 
-/// The difference, as a fraction of the window, at which the colours saturate: what two in a
+/// The difference, as a fraction of the window, at which the colors saturate: what two in a
 /// hundred of the differing voxels exceed, before or after, rounded up to a tenth.
 fn difference_range(planes: &[Planes; 3], [fixed, moving]: [Window; 2]) -> f32 {
     let exceeded = |other: fn(&Planes) -> &Frame| {
@@ -232,27 +230,27 @@ fn draw_row(
     [fixed_window, moving_window]: [Window; 2],
     range: f32,
     scale: &Scale,
-) -> [RgbImage; 6] {
+) -> [Picture; 6] {
     let size = scale.panel(&planes.fixed);
     let fixed = magnify(&planes.fixed, fixed_window, size);
     let moving = magnify(&planes.moving, moving_window, size);
     let warped = magnify(&planes.warped, moving_window, size);
 
     let mut panels = [
-        paint(&fixed, colour::grey),
-        paint(&moving, colour::grey),
-        paint(&warped, colour::grey),
+        paint(&fixed, color::gray),
+        paint(&moving, color::gray),
+        paint(&warped, color::gray),
         difference(&moving, &fixed, range),
         difference(&warped, &fixed, range),
-        paint(&moving, |v| colour::grey(v * 0.55)),
+        paint(&moving, |v| color::gray(v * 0.55)),
     ];
     if let Some(labels) = &planes.fixed_labels {
-        outlines(&mut panels[0], labels, THICK, colour::of_label);
-        outlines(&mut panels[1], labels, THIN, |_| colour::FIXED_OUTLINE);
-        outlines(&mut panels[2], labels, THIN, |_| colour::FIXED_OUTLINE);
+        outlines(&mut panels[0], labels, THICK, color::of_label);
+        outlines(&mut panels[1], labels, THIN, |_| color::FIXED_OUTLINE);
+        outlines(&mut panels[2], labels, THIN, |_| color::FIXED_OUTLINE);
     }
     if let Some(labels) = &planes.warped_labels {
-        outlines(&mut panels[2], labels, THICK, colour::of_label);
+        outlines(&mut panels[2], labels, THICK, color::of_label);
     }
     let per_voxel =
         [size[0] as f32 / planes.fixed.width as f32, size[1] as f32 / planes.fixed.height as f32];
@@ -265,32 +263,33 @@ fn draw_row(
 }
 
 /// A plane's windowed intensities at panel size.
-fn magnify(plane: &Frame, window: Window, [width, height]: [u32; 2]) -> Panel {
-    let data = plane.data.iter().map(|v| window.apply(*v)).collect();
-    let voxels = Panel::from_raw(plane.width as u32, plane.height as u32, data);
-    resize(&voxels.expect("a frame is full"), width, height, FilterType::CatmullRom)
+fn magnify(plane: &Frame, window: Window, [width, height]: [u32; 2]) -> Frame {
+    let voxels = plane.with(plane.data.iter().map(|v| window.apply(*v)).collect());
+    let mut panel = resized(&voxels, [width as usize, height as usize], CATMULL_ROM);
+    panel.data.iter_mut().for_each(|v| *v = v.clamp(0.0, 1.0));
+    panel
 }
 
-fn paint(panel: &Panel, colour: impl Fn(f32) -> ::image::Rgb<u8>) -> RgbImage {
-    RgbImage::from_fn(panel.width(), panel.height(), |x, y| colour(panel[(x, y)].0[0]))
+fn paint(panel: &Frame, color: impl Fn(f32) -> Rgb) -> Picture {
+    let of = |x: u32, y: u32| color(panel.row(y as usize)[x as usize]);
+    Picture::from_fn(panel.width as u32, panel.height as u32, of)
 }
 
-fn difference(of: &Panel, from: &Panel, range: f32) -> RgbImage {
-    RgbImage::from_fn(of.width(), of.height(), |x, y| {
-        colour::diverging((of[(x, y)].0[0] - from[(x, y)].0[0]) / range)
-    })
+fn difference(of: &Frame, from: &Frame, range: f32) -> Picture {
+    let differences = of.data.iter().zip(&from.data).map(|(a, b)| (a - b) / range);
+    paint(&of.with(differences.collect()), color::diverging)
 }
 
 fn header(canvas: &mut Canvas, layout: &Layout, view: &Preview) {
     let left = MARGIN as i32;
-    canvas.text(view.title, (left, left), Alignment::Left, &FONT_10X20, colour::TEXT);
+    canvas.text(view.title, (left, left), Alignment::Left, &FONT_10X20, color::TEXT);
     for (i, line) in view.lines.iter().enumerate() {
         let y = left + 24 + 16 * i as i32;
-        canvas.text(line, (left, y), Alignment::Left, &FONT_7X13, colour::FAINT_TEXT);
+        canvas.text(line, (left, y), Alignment::Left, &FONT_7X13, color::FAINT_TEXT);
     }
     for (column, title) in COLUMNS.iter().enumerate() {
         let at = (layout.middle(column), layout.titles as i32);
-        canvas.text(title, at, Alignment::Center, &FONT_8X13_BOLD, colour::TEXT);
+        canvas.text(title, at, Alignment::Center, &FONT_8X13_BOLD, color::TEXT);
     }
 }
 
@@ -300,8 +299,8 @@ fn name_row(canvas: &mut Canvas, layout: &Layout, row: usize, cut: &Cut, size: [
     let [width, height] = layout.panels[row].map(|side| side as i32);
     let middle = top + height / 2;
     let margin = MARGIN as i32;
-    let faint = colour::FAINT_TEXT;
-    canvas.text(cut.name, (margin, middle - 14), Alignment::Left, &FONT_8X13_BOLD, colour::TEXT);
+    let faint = color::FAINT_TEXT;
+    canvas.text(cut.name, (margin, middle - 14), Alignment::Left, &FONT_8X13_BOLD, color::TEXT);
     let slice = format!("{} of {}", cut.index + 1, size[cut.normal]);
     canvas.text(&slice, (margin, middle + 2), Alignment::Left, &FONT_6X12, faint);
 
@@ -310,39 +309,39 @@ fn name_row(canvas: &mut Canvas, layout: &Layout, row: usize, cut: &Cut, size: [
         return;
     }
     let [l, r, a, b] = cut.letters;
-    let centre = left + width / 2;
+    let center = left + width / 2;
     let mut letter = |text, x, y| {
         // A dark rim keeps it legible on white.
         for (dx, dy) in [(-1, 0), (1, 0), (0, -1), (0, 1)] {
             let at = (x + dx, y + dy);
-            canvas.text(text, at, Alignment::Center, &FONT_7X13_BOLD, colour::BACKGROUND);
+            canvas.text(text, at, Alignment::Center, &FONT_7X13_BOLD, color::BACKGROUND);
         }
-        canvas.text(text, (x, y), Alignment::Center, &FONT_7X13_BOLD, colour::TEXT);
+        canvas.text(text, (x, y), Alignment::Center, &FONT_7X13_BOLD, color::TEXT);
     };
     letter(l, left + 7, middle - 6);
     letter(r, left + width - 7, middle - 6);
-    letter(a, centre, top + 1);
-    letter(b, centre, top + height - 14);
+    letter(a, center, top + 1);
+    letter(b, center, top + height - 14);
 }
 
 fn footer(canvas: &mut Canvas, layout: &Layout, view: &Preview, scale: &Scale, range: f32) {
     let y = layout.footer();
     let font: &MonoFont = &FONT_6X12;
-    let note = |canvas: &mut Canvas, column: usize, line: i32, text: &str, colour| {
-        canvas.text(text, (layout.middle(column), y + 14 * line), Alignment::Center, font, colour);
+    let note = |canvas: &mut Canvas, column: usize, line: i32, text: &str, color| {
+        canvas.text(text, (layout.middle(column), y + 14 * line), Alignment::Center, font, color);
     };
 
     let bar_mm = round_up(24.0 / scale.0);
     let bar = (bar_mm * scale.0).round() as u32;
-    canvas.fill((layout.middle(0) - bar as i32 / 2, y + 2), (bar, 3), |_| colour::TEXT);
-    note(canvas, 0, 1, &format!("{bar_mm} mm"), colour::FAINT_TEXT);
+    canvas.fill((layout.middle(0) - bar as i32 / 2, y + 2), (bar, 3), |_| color::TEXT);
+    note(canvas, 0, 1, &format!("{bar_mm} mm"), color::FAINT_TEXT);
 
     if view.fixed_labels.is_some() {
-        note(canvas, 1, 0, "white: fixed labels", colour::FAINT_TEXT);
-        note(canvas, 2, 0, "white: fixed labels", colour::FAINT_TEXT);
+        note(canvas, 1, 0, "white: fixed labels", color::FAINT_TEXT);
+        note(canvas, 2, 0, "white: fixed labels", color::FAINT_TEXT);
     }
     if view.warped_labels.is_some() {
-        note(canvas, 2, 1, "colours: warped labels", colour::FAINT_TEXT);
+        note(canvas, 2, 1, "colors: warped labels", color::FAINT_TEXT);
     }
 
     let percent = (range * 100.0).round();
@@ -350,16 +349,16 @@ fn footer(canvas: &mut Canvas, layout: &Layout, view: &Preview, scale: &Scale, r
         let width = layout.column * 3 / 5;
         let left = layout.middle(column) - width as i32 / 2;
         let steps = (width - 1) as f32 / 2.0;
-        canvas.fill((left, y), (width, 8), |x| colour::diverging(x as f32 / steps - 1.0));
-        let faint = colour::FAINT_TEXT;
+        canvas.fill((left, y), (width, 8), |x| color::diverging(x as f32 / steps - 1.0));
+        let faint = color::FAINT_TEXT;
         canvas.text(&format!("-{percent} %"), (left, y + 11), Alignment::Left, font, faint);
         let right = left + width as i32;
         canvas.text(&format!("+{percent} %"), (right, y + 11), Alignment::Right, font, faint);
         note(canvas, column, 2, &format!("{name}, of window"), faint);
     }
 
-    note(canvas, 5, 0, &format!("grid of {} mm", scale.grid_mm()), colour::GRID);
-    note(canvas, 5, 1, "red: folding", colour::FOLD);
+    note(canvas, 5, 0, &format!("grid of {} mm", scale.grid_mm()), color::GRID);
+    note(canvas, 5, 1, "red: folding", color::FOLD);
 }
 
 #[cfg(test)]

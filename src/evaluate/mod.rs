@@ -5,7 +5,7 @@ pub mod registration;
 
 pub use registration::{CaseRow, read_cases};
 
-use crate::engine::Session;
+use crate::session::Session;
 
 /// What the figures of a page depend on.
 fn facts(session: &Session) -> Vec<(String, String)> {

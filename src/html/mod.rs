@@ -194,8 +194,8 @@ fn write_plot(out: &mut String, plot: &Plot) -> std::fmt::Result {
     let legend = plot.legend();
     if !legend.is_empty() {
         write!(out, "<p class=\"legend\">")?;
-        for (name, colour) in legend {
-            write!(out, "<span><i style=\"background:{colour}\"></i>{}</span>", escape(&name))?;
+        for (name, color) in legend {
+            write!(out, "<span><i style=\"background:{color}\"></i>{}</span>", escape(&name))?;
         }
         writeln!(out, "</p>")?;
     }

@@ -1,14 +1,14 @@
 //! The foreign graph between the package's input and its heads. What each side needs is put into the
 //! graph: the runtime has no code for one model.
 
-use crate::onnx::tensor_proto::DataType;
-use crate::onnx::{GraphProto, ModelProto, TensorProto};
+use crate::engine::onnx::tensor_proto::DataType;
+use crate::engine::onnx::{GraphProto, ModelProto, TensorProto};
 
-use super::fold::{info, prune};
+use super::fold::prune;
 use super::heads::{Convert, HeadSpec};
 use super::spec::{Front, Spec};
 use crate::engine::TensorInfo;
-use crate::quantise::onnx::{f32_tensor, int_attribute, node};
+use crate::engine::onnx::build::{f32_info, f32_tensor, int_attribute, node};
 
 /// The model as the package needs it: its input in front, its heads and nothing else behind.
 pub(super) fn adapt(model: &ModelProto, inputs: &[TensorInfo], spec: &Spec) -> ModelProto {
@@ -27,9 +27,9 @@ pub(super) fn adapt(model: &ModelProto, inputs: &[TensorInfo], spec: &Spec) -> M
     model
 }
 
-fn output(head: &crate::package::Head) -> crate::onnx::ValueInfoProto {
+fn output(head: &crate::package::Head) -> crate::engine::onnx::ValueInfoProto {
     let shape = [&[1, head.num_channels], head.spatial_shape.as_slice()].concat();
-    info(&head.name, DataType::Float as i32, &shape)
+    f32_info(&head.name, &shape)
 }
 
 /// One input instead of the model's. A convolution of one place picks the channels that each of
@@ -59,7 +59,7 @@ fn front(graph: &mut GraphProto, inputs: &[TensorInfo], spec: &Spec) {
     }
     nodes.append(&mut graph.node);
     graph.node = nodes;
-    graph.input = vec![info(&package.name, DataType::Float as i32, &shape)];
+    graph.input = vec![f32_info(&package.name, &shape)];
 }
 
 /// `[channel of the model][channel of the package]`, and what is added.

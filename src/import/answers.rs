@@ -7,14 +7,14 @@ use clap::ValueEnum;
 use clap::builder::NonEmptyStringValueParser;
 
 use crate::package::HeadKind;
-use crate::preprocess::{Fit, Initial, Normalise, Orientation};
+use crate::preprocess::{Fit, Initial, Normalize, Orientation};
 use crate::{Error, Result};
 
 /// Something that must be known and is not.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Question {
-    /// The flag that answers it.
-    pub flag: &'static str,
+    /// The answer's name: that of a field of [`Answers`], with `-` for `_`.
+    pub answer: &'static str,
     pub about: String,
     /// What can be said; empty for a text.
     pub choices: String,
@@ -55,9 +55,9 @@ pub struct Answers {
     pub affine: Option<AffineForm>,
     /// How samples are brought to a range: min_max, z_score, percentile:LOW,HIGH, window:LOW,HIGH,
     /// or none
-    #[arg(long, value_name = "METHOD")]
-    pub normalise: Option<Normalisation>,
-    /// Subtracted after --normalise, for each channel of the network, as in ImageNet's
+    #[arg(long, alias = "normalise", value_name = "METHOD")]
+    pub normalize: Option<Normalization>,
+    /// Subtracted after --normalize, for each channel of the network, as in ImageNet's
     /// 0.485,0.456,0.406
     #[arg(long, value_delimiter = ',', requires = "sd", value_name = "M,…")]
     pub mean: Option<Vec<f32>>,
@@ -68,13 +68,13 @@ pub struct Answers {
     /// of volumes resample (to --spacing), pad or stretch
     #[arg(long)]
     pub fit: Option<Fitting>,
-    /// Millimetres per voxel along x, y, z that the network was trained at
+    /// Millimeters per voxel along x, y, z that the network was trained at
     #[arg(long, value_name = "X,Y,Z", value_delimiter = ',')]
     pub spacing: Option<Vec<f64>>,
     /// Where the voxels' x, y and z grow to: RAS, LPS, …
     #[arg(long, value_name = "LETTERS", value_parser = orientation)]
     pub orientation: Option<Orientation>,
-    /// Alignment that the network expects: header, centres or mass
+    /// Alignment that the network expects: header, centers or mass
     #[arg(long)]
     pub initial: Option<Alignment>,
     /// As in DICOM: US, MR, CT; of a pair one, or two with a comma
@@ -129,10 +129,10 @@ pub(super) fn of<'a, T>(list: &'a [Named<T>], name: &str) -> Option<&'a T> {
 ///
 /// # Errors
 /// [`Error::Option`] for the first.
-pub(super) fn check_names<T>(flag: &str, list: &[Named<T>], known: &[&str]) -> Result<()> {
+pub(super) fn check_names<T>(answer: &str, list: &[Named<T>], known: &[&str]) -> Result<()> {
     let names: Vec<Option<&str>> = list.iter().map(|n| n.name.as_deref()).collect();
     let wrong =
-        |expected: String, found: String| Error::Option { option: flag.into(), expected, found };
+        |expected: String, found: String| Error::Option { option: answer.into(), expected, found };
     if let Some(at) = (1..names.len()).find(|at| names[..*at].contains(&names[*at])) {
         let found = format!("two for {}", names[at].unwrap_or("all"));
         return Err(wrong("one answer for each".into(), found));
@@ -145,6 +145,64 @@ pub(super) fn check_names<T>(flag: &str, list: &[Named<T>], known: &[&str]) -> R
     match names.into_iter().flatten().find(|name| !known.contains(name)) {
         None => Ok(()),
         Some(name) => Err(wrong(format!("one of {}", known.join(", ")), name.into())),
+    }
+}
+
+/// The questions that came up so far.
+#[derive(Default)]
+pub(super) struct Open {
+    pub questions: Vec<Question>,
+}
+
+impl Open {
+    /// The answer; where there is none a stand-in, and a question.
+    pub fn need<T: Clone + Default>(
+        &mut self,
+        given: &Option<T>,
+        answer: &'static str,
+        about: impl Into<String>,
+        choices: impl Into<String>,
+    ) -> T {
+        if given.is_none() && !self.asks(answer) {
+            self.ask(answer, about, choices);
+        }
+        given.clone().unwrap_or_default()
+    }
+
+    pub fn asks(&self, answer: &str) -> bool {
+        self.questions.iter().any(|q| q.answer == answer)
+    }
+
+    pub fn ask(
+        &mut self,
+        answer: &'static str,
+        about: impl Into<String>,
+        choices: impl Into<String>,
+    ) {
+        self.questions.push(Question { answer, about: about.into(), choices: choices.into() });
+    }
+}
+
+/// The values of an option, for people.
+pub(super) fn choices<T: ValueEnum>() -> String {
+    let names = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+    names.map(|v| v.get_name().to_string()).collect::<Vec<_>>().join("|")
+}
+
+/// An answer that does not fit.
+pub(super) fn wrong(option: &str, expected: &str, found: &str) -> Error {
+    Error::Option { option: option.into(), expected: expected.into(), found: found.into() }
+}
+
+/// A kind as the manifest names it.
+pub(super) fn word(kind: HeadKind) -> &'static str {
+    match kind {
+        HeadKind::Displacement => "displacement",
+        HeadKind::Affine => "affine",
+        HeadKind::Heatmaps => "heatmaps",
+        HeadKind::Coordinates => "coordinates",
+        HeadKind::Mask => "mask",
+        HeadKind::Classes => "classes",
     }
 }
 
@@ -252,9 +310,11 @@ pub enum Unit {
     #[value(name = "unit")]
     Share,
     /// −1 to 1 from edge to edge, as grid_sample with align_corners=False
-    Normalised,
+    #[value(alias = "normalised")]
+    Normalized,
     /// −1 to 1 from the first to the last voxel's middle, align_corners=True
-    NormalisedCorners,
+    #[value(alias = "normalised-corners")]
+    NormalizedCorners,
 }
 
 /// What the 12 numbers of an affine stage are.
@@ -289,7 +349,8 @@ impl From<Fitting> for Fit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Alignment {
     Header,
-    Centres,
+    #[value(alias = "centres")]
+    Centers,
     Mass,
 }
 
@@ -297,7 +358,7 @@ impl From<Alignment> for Initial {
     fn from(alignment: Alignment) -> Initial {
         match alignment {
             Alignment::Header => Initial::Header,
-            Alignment::Centres => Initial::Centres,
+            Alignment::Centers => Initial::Centers,
             Alignment::Mass => Initial::Mass,
         }
     }
@@ -309,9 +370,9 @@ fn orientation(text: &str) -> Result<Orientation, String> {
 
 /// `None` leaves samples as they are.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Normalisation(pub Option<Normalise>);
+pub struct Normalization(pub Option<Normalize>);
 
-impl FromStr for Normalisation {
+impl FromStr for Normalization {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -322,12 +383,12 @@ impl FromStr for Normalisation {
         if numbers.iter().any(|n| !n.is_finite()) {
             return Err(format!("{text:?}: expected numbers after the colon"));
         }
-        Ok(Normalisation(Some(match (method, &numbers[..]) {
-            ("none", []) => return Ok(Normalisation(None)),
-            ("min_max", []) => Normalise::MinMax,
-            ("z_score", []) => Normalise::ZScore,
-            ("percentile", [low, high]) => Normalise::Percentile { low: *low, high: *high },
-            ("window", [low, high]) => Normalise::Window { low: *low, high: *high },
+        Ok(Normalization(Some(match (method, &numbers[..]) {
+            ("none", []) => return Ok(Normalization(None)),
+            ("min_max", []) => Normalize::MinMax,
+            ("z_score", []) => Normalize::ZScore,
+            ("percentile", [low, high]) => Normalize::Percentile { low: *low, high: *high },
+            ("window", [low, high]) => Normalize::Window { low: *low, high: *high },
             _ => {
                 let expected = "min_max, z_score, percentile:1,99, window:0,255 or none";
                 return Err(format!("{text:?}: expected {expected}"));

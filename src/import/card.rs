@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use super::answers::Answers;
 use super::read::Foreign;
-use crate::engine::Session;
 use crate::engine::reference::REFERENCE;
 use crate::package::sha256;
+use crate::session::Session;
 
 /// The text of README.md.
 pub(super) fn write(
@@ -24,7 +24,7 @@ pub(super) fn write(
     let mut text = format!(
         "# {}\n{}\n\n## What it does\nUnknown: write here what goes in and what comes out.\n\n\
          Intended use: {}\n\n## Data\nTrained on: {}\n\nFigures on data that it did not see: \
-         unknown. `intraop evaluate` makes them.\n\n## Licence\nThe weights are under {}. Authors: \
+         unknown. `intraop evaluate` makes them.\n\n## License\nThe weights are under {}. Authors: \
          {}. Copyright: {}.\n\n## Origin\nMade by `intraop models import` from `{file}` ({} {}, \
          operators of version {}).\n\n- SHA-256 of the graph in this folder: `{}`\n",
         manifest.name,

@@ -2,15 +2,14 @@
 
 use std::collections::HashSet;
 
-use crate::onnx::tensor_proto::DataType;
-use crate::onnx::{GraphProto, ModelProto, NodeProto};
+use crate::engine::onnx::{GraphProto, ModelProto, NodeProto};
 
-use super::answers::{Answers, Kind, Question, check_names, of};
-use super::fold::{info, prune, restate};
+use super::answers::{Answers, Kind, Question, check_names, of, wrong};
+use super::fold::{prune, restate};
 use super::read::{Foreign, Side, Slot, is_onnx, unfit};
-use super::spec::wrong;
+use crate::engine::onnx::build::f32_info;
+use crate::engine::onnx::read::int;
 use crate::engine::{TensorInfo, reference};
-use crate::quantise::onnx::int;
 use crate::{Error, Result};
 
 /// A model that could run.
@@ -71,12 +70,12 @@ impl Foreign {
         }
         let slots = self.inputs();
         let names: Vec<&str> = slots.iter().map(|s| s.name.as_str()).collect();
-        check_names("--input-shape", &answers.input_shape, &names)?;
+        check_names("input-shape", &answers.input_shape, &names)?;
         let outputs = self.outputs();
         // Of an input that is an output, too, nothing can be made.
         let own = outputs.iter().map(|s| s.name.as_str()).filter(|name| !names.contains(name));
         let names: Vec<&str> = own.collect();
-        check_names("--head", &answers.head, &names)?;
+        check_names("head", &answers.head, &names)?;
         let (mut inputs, mut questions) = (Vec::new(), Vec::new());
         for slot in &slots {
             if slot.dtype != "float32" {
@@ -86,12 +85,12 @@ impl Foreign {
             let given = of(&answers.input_shape, &slot.name).map(|shape| &shape.0);
             if let Some(given) = given.filter(|given| !agrees(slot, given)) {
                 let expected = format!("the sides that input {slot} fixes");
-                return Err(wrong("--input-shape", &expected, &format!("{given:?}")));
+                return Err(wrong("input-shape", &expected, &format!("{given:?}")));
             }
             match given.cloned().or_else(|| stated(slot)) {
                 Some(shape) => inputs.push(TensorInfo { name: slot.name.clone(), shape }),
                 None => questions.push(Question {
-                    flag: "--input-shape",
+                    answer: "input-shape",
                     about: format!("the sides that input {slot} leaves open"),
                     choices: format!("{}=1,1,192,256", slot.name),
                 }),
@@ -102,8 +101,7 @@ impl Foreign {
         }
         let mut model = self.model.clone();
         let graph = model.graph.get_or_insert_default();
-        let float = DataType::Float as i32;
-        graph.input = inputs.iter().map(|i| info(&i.name, float, &i.shape)).collect();
+        graph.input = inputs.iter().map(|i| f32_info(&i.name, &i.shape)).collect();
         graph.output.retain(|o| names.contains(&o.name.as_str()));
         graph.output.retain(|o| of(&answers.head, &o.name) != Some(&Kind(None)));
         // Their shapes are of other inputs, or names of lengths that are known now.
@@ -116,7 +114,7 @@ impl Foreign {
         let outputs = graph.output.iter().map(|output| {
             let known = tensors.get(&output.name).ok_or_else(|| {
                 let problem = format!("the shape of output {} depends on values", output.name);
-                let advice = format!("leave it out by --head {}=none", output.name);
+                let advice = "leave it out: say that its head is none";
                 Error::unusable(&name, problem, advice)
             })?;
             let last = graph.node.iter().find(|n| n.output.contains(&output.name));

@@ -3,12 +3,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::onnx::tensor_proto::DataType;
-use crate::onnx::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
+use crate::engine::onnx::tensor_proto::DataType;
+use crate::engine::onnx::{GraphProto, ModelProto, NodeProto, TensorProto};
 
 use crate::Result;
+use crate::engine::onnx::build::{f32_tensor, info};
+use crate::engine::onnx::read::{floats, int};
 use crate::engine::reference::{self, Known};
-use crate::quantise::onnx;
 
 /// The tensors of a model whose shape is known, by name.
 pub(super) type Tensors = HashMap<String, Known>;
@@ -62,18 +63,18 @@ fn filled(node: &NodeProto, tensors: &Tensors, room: &mut usize) -> Option<Tenso
     let shape = &tensors.get(node.output.first()?)?.shape;
     let count = shape.iter().try_fold(1usize, |n, side| n.checked_mul(*side))?;
     let value = node.attribute.iter().find(|a| a.name == "value").and_then(|a| a.t.as_ref());
-    let value = value.map_or(vec![0.0], onnx::floats);
+    let value = value.map_or(vec![0.0], floats);
     let is_f32 = tensors[&node.output[0]].data_type == DataType::Float as i32;
     let fills =
         node.op_type == "ConstantOfShape" && count <= LARGEST_FILL.min(*room) && value.len() == 1;
     (fills && is_f32).then(|| {
         *room -= count;
-        onnx::f32_tensor("", shape, &vec![value[0]; count])
+        f32_tensor("", shape, &vec![value[0]; count])
     })
 }
 
 /// Nodes whose every output is known become weights; weights in int8 stay as they are: only what
-/// is quantised in the graph is computed in int8.
+/// is quantized in the graph is computed in int8.
 fn constants(graph: &mut GraphProto, tensors: &Tensors) {
     let mut room = 4 * LARGEST_FILL;
     for node in std::mem::take(&mut graph.node) {
@@ -104,7 +105,7 @@ fn idle(graph: &mut GraphProto, tensors: &Tensors) {
         "Identity" => true,
         "Cast" => {
             let from = node.input.first().and_then(|name| tensors.get(name)).map(|t| t.data_type);
-            from.is_some_and(|from| onnx::int(node, "to") == Some(from.into()))
+            from.is_some_and(|from| int(node, "to") == Some(from.into()))
         }
         "Pad" => node.input.get(1).is_some_and(|pads| zeros.contains(pads)),
         _ => false,
@@ -134,17 +135,4 @@ pub(super) fn restate(graph: &mut GraphProto, tensors: &Tensors) {
         let Some(known) = tensors.get(&output.name) else { continue };
         *output = info(&output.name, known.data_type, &known.shape);
     }
-}
-
-/// The statement that a tensor has this type and shape.
-pub(super) fn info(name: &str, data_type: i32, shape: &[usize]) -> ValueInfoProto {
-    use crate::onnx::tensor_shape_proto::{Dimension, dimension::Value};
-    use crate::onnx::{TensorShapeProto, TypeProto, type_proto};
-    let side =
-        |n: &usize| Dimension { value: Some(Value::DimValue(*n as i64)), ..Default::default() };
-    let shape = Some(TensorShapeProto { dim: shape.iter().map(side).collect() });
-    let tensor = type_proto::Tensor { elem_type: data_type, shape };
-    let kind =
-        TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
-    ValueInfoProto { name: name.into(), r#type: Some(kind), ..Default::default() }
 }

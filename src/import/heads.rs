@@ -1,15 +1,16 @@
 //! Outputs as the manifest's heads: what each may be by its shape, and what must be appended to the
 //! graph so that its numbers mean what the manifest says.
 
-use super::answers::{AffineForm, Answers, Unit, Values, of};
+use clap::ValueEnum;
+
+use super::answers::{AffineForm, Answers, Open, Unit, Values, choices, of, word, wrong};
 use super::fix::Output;
-use super::spec::{Open, affine_form, unit, values, word, wrong};
 use crate::Result;
 use crate::package::{Dtype, Head, HeadKind, Units};
 use crate::preprocess::{Fit, GridSpec};
 
 /// What the network looks at.
-pub(super) struct Place {
+pub(super) struct Images {
     /// Of volumes; else a frame.
     pub pair: bool,
     /// z, y, x or y, x.
@@ -46,7 +47,7 @@ pub(super) enum Convert {
 }
 
 /// What an output may be, by its shape and last operator; empty if it is nothing that is read here.
-pub(super) fn guess(place: &Place, output: &Output) -> Vec<HeadKind> {
+pub(super) fn guess(place: &Images, output: &Output) -> Vec<HeadKind> {
     use HeadKind::{Affine, Classes, Coordinates, Displacement, Heatmaps, Mask};
     // What no node computes is a constant.
     if output.data_type != 1 || output.last.is_empty() {
@@ -93,7 +94,7 @@ fn is_fraction(map: &[usize], of: &[usize]) -> bool {
 pub(super) fn head(
     kind: HeadKind,
     output: &Output,
-    place: &Place,
+    place: &Images,
     grid: Option<&GridSpec>,
     answers: &Answers,
     open: &mut Open,
@@ -123,7 +124,7 @@ pub(super) fn head(
         let expected = format!("an output that can be {}", word(kind));
         let none = if output.last.is_empty() { ", which no node computes" } else { "" };
         let found = format!("{} {:?} for input {:?}{none}", output.name, output.shape, place.size);
-        return Err(wrong("--head", &expected, &found));
+        return Err(wrong("head", &expected, &found));
     }
     let channels = if maps { output.shape[1] } else { count };
     let mut convert = Vec::new();
@@ -141,7 +142,7 @@ pub(super) fn head(
             if output.last == "Sigmoid" {
                 let expected = "classes of which one is true, as a softmax gives them";
                 let found = format!("{}, of which a Sigmoid says each alone", output.name);
-                return Err(wrong("--head", expected, &found));
+                return Err(wrong("head", expected, &found));
             }
             match (values(kind, output, answers, open), output.last.as_str()) {
                 (Values::Probabilities, "Softmax") if output.shares => {
@@ -182,7 +183,7 @@ pub(super) fn head(
 fn maps_convert(kind: HeadKind, output: &Output, values: Values) -> Result<Vec<Convert>> {
     Ok(match (kind, values, output.last.as_str()) {
         (HeadKind::Heatmaps, Values::SoftmaxLogits, _) => {
-            return Err(wrong("--values", "probabilities or logits of heatmaps", "softmax-logits"));
+            return Err(wrong("values", "probabilities or logits of heatmaps", "softmax-logits"));
         }
         (HeadKind::Heatmaps, Values::Logits, _) => vec![Convert::Sigmoid],
         (HeadKind::Mask, Values::Probabilities, "Sigmoid") => vec![Convert::Cut],
@@ -196,14 +197,14 @@ fn maps_convert(kind: HeadKind, output: &Output, values: Values) -> Result<Vec<C
 fn names(output: &Output, count: usize, answers: &Answers, open: &mut Open) -> Result<Vec<String>> {
     let Some(names) = of(&answers.names, &output.name) else {
         let about = format!("the names of the {count} things that {} finds", output.name);
-        open.ask("--names", about, format!("{}=a,b,…|@FILE", output.name));
+        open.ask("names", about, format!("{}=a,b,…|@FILE", output.name));
         return Ok(vec![]);
     };
     match names.0.len() == count {
         true => Ok(names.0.clone()),
         false => {
             let expected = format!("{count} names for {}", output.name);
-            Err(wrong("--names", &expected, &names.0.len().to_string()))
+            Err(wrong("names", &expected, &names.0.len().to_string()))
         }
     }
 }
@@ -211,19 +212,19 @@ fn names(output: &Output, count: usize, answers: &Answers, open: &mut Open) -> R
 /// The axes as they were answered, each of `wanted` once.
 fn axes(answers: &Answers, wanted: &[&str], choices: &str, open: &mut Open) -> Result<Vec<String>> {
     let Some(axes) = &answers.axes else {
-        open.ask("--axes", "the axis of each channel or number, x the tensor's last", choices);
+        open.ask("axes", "the axis of each channel or number, x the tensor's last", choices);
         return Ok(wanted.iter().map(|a| a.to_string()).collect());
     };
     let mut sorted: Vec<&str> = axes.iter().map(String::as_str).collect();
     sorted.sort_unstable();
     match sorted == wanted {
         true => Ok(axes.clone()),
-        false => Err(wrong("--axes", choices, &axes.join(","))),
+        false => Err(wrong("axes", choices, &axes.join(","))),
     }
 }
 
 fn displacement(
-    place: &Place,
+    place: &Images,
     grid: Option<&GridSpec>,
     answers: &Answers,
     open: &mut Open,
@@ -233,15 +234,15 @@ fn displacement(
     let unit = unit(HeadKind::Displacement, answers, open)?;
     let spacing = grid.filter(|g| g.fit == Fit::Resample).map(|g| g.spacing_mm);
     if unit == Unit::Mm && spacing.is_none() && answers.fit.is_some() {
-        return Err(wrong("--units", "mm only with --fit resample", "mm"));
+        return Err(wrong("units", "mm only where the fit is resample", "mm"));
     }
     let voxels = |axis: &String| {
         let axis = ["x", "y", "z"].iter().position(|a| a == axis).unwrap_or(0);
         let size = place.size[2 - axis] as f64;
         (match unit {
             Unit::Mm => 1.0 / spacing.unwrap_or([1.0; 3])[axis],
-            Unit::Normalised => size / 2.0,
-            Unit::NormalisedCorners => (size - 1.0) / 2.0,
+            Unit::Normalized => size / 2.0,
+            Unit::NormalizedCorners => (size - 1.0) / 2.0,
             _ => 1.0,
         }) as f32
     };
@@ -251,9 +252,9 @@ fn displacement(
     Ok(axes)
 }
 
-/// θ maps −1 … 1 of the fixed image to −1 … 1 of the moving one: with half sizes h and the centre c,
+/// θ maps −1 … 1 of the fixed image to −1 … 1 of the moving one: with half sizes h and the center c,
 /// p ↦ c + h · (A h⁻¹ (p − c) + t), so W = h A h⁻¹ − 1 and b = h t.
-fn affine(place: &Place, shape: &[usize], form: AffineForm, convert: &mut Vec<Convert>) {
+fn affine(place: &Images, shape: &[usize], form: AffineForm, convert: &mut Vec<Convert>) {
     if shape != [1, 12] {
         convert.push(Convert::Reshape([1, 12]));
     }
@@ -276,7 +277,7 @@ fn affine(place: &Place, shape: &[usize], form: AffineForm, convert: &mut Vec<Co
 }
 
 fn coordinates(
-    place: &Place,
+    place: &Images,
     output: &Output,
     answers: &Answers,
     open: &mut Open,
@@ -292,8 +293,8 @@ fn coordinates(
             let size = place.size[1 - to] as f32;
             let (factor, add) = match unit {
                 Unit::Share => (size, 0.0),
-                Unit::Normalised => (size / 2.0, (size - 1.0) / 2.0),
-                Unit::NormalisedCorners => ((size - 1.0) / 2.0, (size - 1.0) / 2.0),
+                Unit::Normalized => (size / 2.0, (size - 1.0) / 2.0),
+                Unit::NormalizedCorners => ((size - 1.0) / 2.0, (size - 1.0) / 2.0),
                 _ => (1.0, 0.0),
             };
             matrix[from * 2 + to] = factor;
@@ -306,4 +307,56 @@ fn coordinates(
         convert.push(Convert::Reshape([1, count]));
     }
     Ok(())
+}
+
+/// What the answers say of the values, else what the last operator tells.
+fn values(kind: HeadKind, output: &Output, answers: &Answers, open: &mut Open) -> Values {
+    let linear = matches!(
+        output.last.as_str(),
+        "Conv" | "ConvTranspose" | "Gemm" | "MatMul" | "BatchNormalization"
+    );
+    let sure = match (kind, output.last.as_str()) {
+        (_, "Sigmoid" | "Softmax" | "HardSigmoid") => Some(Values::Probabilities),
+        // A softmax makes the probabilities of them again.
+        (HeadKind::Classes, "LogSoftmax") => Some(Values::Logits),
+        (HeadKind::Mask, "LogSoftmax") if output.shares => Some(Values::SoftmaxLogits),
+        (HeadKind::Classes, _) if linear => Some(Values::Logits),
+        // Of several masks each may stand for itself, or one of them be true.
+        (HeadKind::Mask, _) if linear && output.shape.get(1) == Some(&1) => Some(Values::Logits),
+        _ => None,
+    };
+    of(&answers.values, &output.name).copied().or(sure).unwrap_or_else(|| {
+        let about = format!("what the values of {} are (0 to 1, or logits)", output.name);
+        let softmax = if kind == HeadKind::Mask { "|softmax-logits" } else { "" };
+        open.ask("values", about, format!("{}=probabilities|logits{softmax}", output.name));
+        Values::Logits
+    })
+}
+
+/// What a unit may be for a kind of head.
+fn unit(kind: HeadKind, answers: &Answers, open: &mut Open) -> Result<Unit> {
+    let (about, allowed): (_, &[Unit]) = match kind {
+        HeadKind::Displacement => (
+            "what displacements are counted in",
+            &[Unit::Voxels, Unit::Mm, Unit::Normalized, Unit::NormalizedCorners],
+        ),
+        _ => (
+            "what coordinates are counted in",
+            &[Unit::Pixels, Unit::Share, Unit::Normalized, Unit::NormalizedCorners],
+        ),
+    };
+    let name = |unit: &Unit| unit.to_possible_value().map(|v| v.get_name().to_string());
+    let words = allowed.iter().filter_map(name).collect::<Vec<_>>().join("|");
+    let unit = open.need(&answers.units, "units", about, words.clone());
+    match answers.units {
+        Some(unit) if !allowed.contains(&unit) => {
+            Err(wrong("units", &words, &name(&unit).unwrap_or_default()))
+        }
+        _ => Ok(unit),
+    }
+}
+
+fn affine_form(answers: &Answers, open: &mut Open) -> AffineForm {
+    let about = "what the 12 numbers of the affine stage are";
+    open.need(&answers.affine, "affine", about, choices::<AffineForm>())
 }

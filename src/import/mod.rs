@@ -19,19 +19,20 @@ use std::collections::BTreeMap;
 
 use prost::Message;
 
+use answers::Open;
 pub use answers::{Answers, Question};
 use read::unfit;
 pub use read::{Foreign, Side, Slot};
-pub use report::{Planned, Report, Scope, inspect};
+pub use report::{Inspection, Planned, Scope, inspect};
 
 use crate::Result;
 use crate::engine::reference::{self, REFERENCE};
-use crate::engine::{Session, SessionOptions};
 use crate::package::{
     Golden, GoldenCase, GoldenOutput, Graph, MANIFEST, Manifest, Package, Precision, SCHEMA,
     golden_input, sha256,
 };
-use spec::{Open, Spec};
+use crate::session::{Session, SessionOptions};
+use spec::Spec;
 
 /// The new package.
 #[derive(Debug, Clone)]

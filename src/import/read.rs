@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
-use crate::onnx::tensor_proto::{DataLocation, DataType};
-use crate::onnx::{
+use crate::engine::onnx::tensor_proto::{DataLocation, DataType};
+use crate::engine::onnx::{
     GraphProto, ModelProto, TensorProto, TypeProto, ValueInfoProto, tensor_shape_proto::dimension,
     type_proto,
 };
 
-use crate::engine::{LARGEST_GRAPH, Network};
+use crate::engine::{self, LARGEST_GRAPH, Network};
 use crate::package::{LARGEST_FILE, read_file};
 use crate::{Error, Result};
 
@@ -105,9 +105,9 @@ impl Foreign {
 }
 
 /// What an engine says of a model, where no package is there yet to be verified.
-pub(super) fn unfit(error: Error) -> Error {
-    match error {
-        Error::Engine { graph, problem } => {
+pub(super) fn unfit(error: impl Into<Error>) -> Error {
+    match error.into() {
+        Error::Engine(engine::Error::Graph { graph, problem }) => {
             Error::unusable(graph, problem, "docs/import.md says what is refused, and what to do")
         }
         other => other,

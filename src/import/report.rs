@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use crate::onnx::ModelProto;
-use crate::onnx::tensor_proto::DataType;
+use crate::engine::onnx::ModelProto;
+use crate::engine::onnx::tensor_proto::DataType;
 use prost::Message;
 use serde::Serialize;
 
@@ -13,12 +13,14 @@ use super::answers::{Answers, Question};
 use super::fold::fold;
 use super::read::{Foreign, Slot, unfit};
 use super::spec;
-use crate::engine::{Network, SessionOptions, pool};
+use crate::engine::Network;
+use crate::engine::threads::pool;
+use crate::session::SessionOptions;
 use crate::{Error, Result};
 
 /// All that can be said of a model before it is a package.
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
+pub struct Inspection {
     pub file: String,
     pub bytes: u64,
     pub producer: String,
@@ -75,10 +77,10 @@ pub struct Planned {
 ///
 /// # Errors
 /// [`Error::Option`] for answers that do not fit it.
-pub fn inspect(foreign: &Foreign, answers: &Answers, run: &SessionOptions) -> Result<Report> {
+pub fn inspect(foreign: &Foreign, answers: &Answers, run: &SessionOptions) -> Result<Inspection> {
     let graph = foreign.graph();
     let producer = format!("{} {}", foreign.model.producer_name, foreign.model.producer_version);
-    let mut report = Report {
+    let mut report = Inspection {
         file: foreign.path.display().to_string(),
         bytes: foreign.bytes,
         producer: producer.trim().to_string(),
@@ -102,7 +104,7 @@ pub fn inspect(foreign: &Foreign, answers: &Answers, run: &SessionOptions) -> Re
 }
 
 fn fill(
-    report: &mut Report,
+    report: &mut Inspection,
     foreign: &Foreign,
     answers: &Answers,
     run: &SessionOptions,
@@ -119,7 +121,7 @@ fn fill(
         report.missing.clone_from(&open.questions);
     }
     let (of, model) = match &resolved {
-        Ok((spec, open)) if !open.asks("--head") => {
+        Ok((spec, open)) if !open.asks("head") => {
             (Scope::Package, adapt(&fixed.model, &fixed.inputs, spec))
         }
         _ => (Scope::WholeFile, fixed.model),
@@ -200,14 +202,14 @@ fn planned(name: &str, model: &ModelProto, of: Scope, run: &SessionOptions) -> R
 
 /// Values from 0 to 1, the same every time.
 fn noise(shape: &[usize]) -> Vec<f32> {
-    let mut random = crate::phantom::Random::new(1);
+    let mut random = crate::engine::Random::new(1);
     (0..shape.iter().product()).map(|_| random.range(0.0, 1.0) as f32).collect()
 }
 
 /// Why a model is no package yet.
 pub(super) fn unanswered(name: &str, questions: &[Question]) -> Error {
-    let one = |q: &Question| format!("{} {}", q.flag, q.choices);
+    let one = |q: &Question| format!("{} {}", q.answer, q.choices);
     let list: Vec<String> = questions.iter().map(one).collect();
-    let problem = format!("the file does not say what these flags would: {}", list.join("; "));
-    Error::unusable(name, problem, "give them, or run it in a terminal to be asked")
+    let problem = format!("the file does not say: {}", list.join("; "));
+    Error::unusable(name, problem, "say it")
 }

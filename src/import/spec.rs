@@ -1,12 +1,8 @@
 //! What the package will be: guessed from shapes and names where they tell, else from the answers.
 
-use clap::ValueEnum;
-
-use super::answers::{
-    AffineForm, Answers, Fitting, Kind, Order, Question, Unit, Values, check_names, of,
-};
+use super::answers::{Answers, Fitting, Kind, Open, Order, check_names, choices, of, word, wrong};
 use super::fix::{Fixed, Output};
-use super::heads::{Convert, HeadSpec, Place, head};
+use super::heads::{Convert, HeadSpec, Images, head};
 use super::read::opset;
 use super::unread::check_use;
 use crate::engine::TensorInfo;
@@ -40,64 +36,23 @@ pub(super) struct Front {
     pub sd: Vec<f32>,
 }
 
-/// The questions that came up so far.
-#[derive(Default)]
-pub(super) struct Open {
-    pub questions: Vec<Question>,
-}
-
-impl Open {
-    /// The answer; where there is none a stand-in, and a question.
-    pub fn need<T: Clone + Default>(
-        &mut self,
-        answer: &Option<T>,
-        flag: &'static str,
-        about: impl Into<String>,
-        choices: impl Into<String>,
-    ) -> T {
-        if answer.is_none() && !self.asks(flag) {
-            self.ask(flag, about, choices);
-        }
-        answer.clone().unwrap_or_default()
-    }
-
-    pub fn asks(&self, flag: &str) -> bool {
-        self.questions.iter().any(|q| q.flag == flag)
-    }
-
-    pub fn ask(
-        &mut self,
-        flag: &'static str,
-        about: impl Into<String>,
-        choices: impl Into<String>,
-    ) {
-        self.questions.push(Question { flag, about: about.into(), choices: choices.into() });
-    }
-}
-
-/// The values of an option, for people.
-pub(super) fn choices<T: ValueEnum>() -> String {
-    let names = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
-    names.map(|v| v.get_name().to_string()).collect::<Vec<_>>().join("|")
-}
-
 /// The questions that can be asked without knowing the inputs' shapes.
 pub(super) fn general(answers: &Answers, open: &mut Open) -> (String, String) {
     let license =
-        open.need(&answers.license, "--license", "the terms of the weights", "an SPDX expression");
+        open.need(&answers.license, "license", "the terms of the weights", "an SPDX expression");
     let about = "what the model may be used for";
-    (license, open.need(&answers.intended_use, "--intended-use", about, "a sentence"))
+    (license, open.need(&answers.intended_use, "intended-use", about, "a sentence"))
 }
 
 /// Is it a pair of volumes (else a frame), and its size in the tensors' order?
-fn place(name: &str, inputs: &[TensorInfo]) -> Result<Place> {
+fn place(name: &str, inputs: &[TensorInfo]) -> Result<Images> {
     let shapes: Vec<&[usize]> = inputs.iter().map(|i| i.shape.as_slice()).collect();
     match shapes[..] {
-        [[1, 2, z, y, x]] => return Ok(Place { pair: true, size: vec![*z, *y, *x] }),
+        [[1, 2, z, y, x]] => return Ok(Images { pair: true, size: vec![*z, *y, *x] }),
         [[1, 1, z, y, x], other] if shapes[0] == other => {
-            return Ok(Place { pair: true, size: vec![*z, *y, *x] });
+            return Ok(Images { pair: true, size: vec![*z, *y, *x] });
         }
-        [[1, 1 | 3, y, x]] => return Ok(Place { pair: false, size: vec![*y, *x] }),
+        [[1, 1 | 3, y, x]] => return Ok(Images { pair: false, size: vec![*y, *x] }),
         _ => {}
     }
     let last = |s: &&[usize]| s.len() > 3 && (1..=4).contains(&s[s.len() - 1]) && s[1] > 4;
@@ -127,8 +82,8 @@ pub(super) fn resolve(name: &str, fixed: &Fixed, answers: &Answers) -> Result<(S
     let mut guesses = Vec::new();
     let place = place(name, &fixed.inputs)?;
     let outputs: Vec<&str> = fixed.outputs.iter().map(|o| o.name.as_str()).collect();
-    check_names("--names", &answers.names, &outputs)?;
-    check_names("--values", &answers.values, &outputs)?;
+    check_names("names", &answers.names, &outputs)?;
+    check_names("values", &answers.values, &outputs)?;
     let kinds = kinds(&place, &fixed.outputs, answers, &mut open, &mut guesses);
     let heads: Vec<(HeadKind, &Output)> =
         kinds.into_iter().zip(&fixed.outputs).filter_map(|(k, o)| Some((k?, o))).collect();
@@ -146,7 +101,7 @@ pub(super) fn resolve(name: &str, fixed: &Fixed, answers: &Answers) -> Result<(S
         input.name.push('_');
     }
     let grid = place.pair.then(|| grid(answers, &mut open)).transpose()?;
-    if !open.asks("--head") {
+    if !open.asks("head") {
         check_use(&place, &heads, answers)?;
     }
     let heads = heads.into_iter().map(|(kind, output)| {
@@ -154,15 +109,15 @@ pub(super) fn resolve(name: &str, fixed: &Fixed, answers: &Answers) -> Result<(S
     });
     let heads: Vec<HeadSpec> = heads.collect::<Result<_>>()?;
     if place.pair && heads.len() > 1 {
-        let expected = "one stage in a file (--head OUTPUT=none leaves one out)";
+        let expected = "one stage in a file (a head of none leaves an output out)";
         let found: Vec<_> =
             heads.iter().map(|h| format!("{} {}", h.head.name, word(h.head.kind))).collect();
-        return Err(wrong("--head", expected, &found.join(", ")));
+        return Err(wrong("head", expected, &found.join(", ")));
     }
     // An older one takes the channels and all places together.
     if opset(&fixed.model) < 13 && heads.iter().any(|h| h.convert.contains(&Convert::Softmax)) {
         let expected = "operators of version 13 or newer (onnx.version_converter) for a softmax";
-        return Err(wrong("--values", expected, "softmax-logits of an older model"));
+        return Err(wrong("values", expected, "softmax-logits of an older model"));
     }
     let preprocess = preprocess(&place, answers, &mut open)?;
     let (license, intended_use) = general(answers, &mut open);
@@ -173,7 +128,7 @@ pub(super) fn resolve(name: &str, fixed: &Fixed, answers: &Answers) -> Result<(S
 
 /// What each output is; `None` for those that are left out.
 fn kinds(
-    place: &Place,
+    place: &Images,
     outputs: &[Output],
     answers: &Answers,
     open: &mut Open,
@@ -199,7 +154,7 @@ fn kinds(
             _ => {
                 let words: Vec<&str> = candidates.iter().map(|kind| word(*kind)).collect();
                 let choices = format!("{name}={}|none", words.join("|"));
-                open.ask("--head", format!("what output {name} {shape:?} is"), choices);
+                open.ask("head", format!("what output {name} {shape:?} is"), choices);
                 None
             }
         }
@@ -207,21 +162,7 @@ fn kinds(
     outputs.iter().map(kind).collect()
 }
 
-/// A kind as the manifest names it.
-pub(super) fn word(kind: HeadKind) -> &'static str {
-    match kind {
-        HeadKind::Displacement => "displacement",
-        HeadKind::Affine => "affine",
-        HeadKind::Heatmaps => "heatmaps",
-        HeadKind::Coordinates => "coordinates",
-        HeadKind::Mask => "mask",
-        HeadKind::Classes => "classes",
-        HeadKind::Boxes => "boxes",
-        HeadKind::Image => "image",
-    }
-}
-
-fn task(place: &Place, heads: &[(HeadKind, &Output)]) -> Task {
+fn task(place: &Images, heads: &[(HeadKind, &Output)]) -> Task {
     let any = |kinds: &[HeadKind]| heads.iter().any(|(kind, _)| kinds.contains(kind));
     match () {
         () if place.pair => Task::Registration,
@@ -233,13 +174,13 @@ fn task(place: &Place, heads: &[(HeadKind, &Output)]) -> Task {
 
 /// The package's input, and what the model's take of it.
 fn input(
-    place: &Place,
+    place: &Images,
     inputs: &[TensorInfo],
     answers: &Answers,
     open: &mut Open,
     guesses: &mut Vec<String>,
 ) -> Result<(Input, Vec<Front>)> {
-    let modality = open.need(&answers.modality, "--modality", "the images' kind", "US|MR|CT|…");
+    let modality = open.need(&answers.modality, "modality", "the images' kind", "US|MR|CT|…");
     let channels: Vec<usize> = inputs.iter().map(|i| i.shape[1]).collect();
     let mut takes: Vec<Vec<usize>> = match (place.pair, &channels[..]) {
         (true, [2]) => vec![vec![0, 1]],
@@ -249,7 +190,7 @@ fn input(
     if place.pair {
         let known = answers.order.or_else(|| order(inputs, guesses));
         let about = "which of the pair comes first, in the channels or inputs";
-        if open.need(&known, "--order", about, choices::<Order>()) == Order::MovingFixed {
+        if open.need(&known, "order", about, choices::<Order>()) == Order::MovingFixed {
             takes.iter_mut().flatten().for_each(|channel| *channel = 1 - *channel);
         }
     } else if channels == [3] {
@@ -260,16 +201,16 @@ fn input(
         let values = values.clone().unwrap_or(vec![default; all]);
         let values = if values.len() == 1 { vec![values[0]; all] } else { values };
         let fits = values.len() == all && values.iter().all(|v| v.is_finite());
-        match fits && (flag == "--mean" || values.iter().all(|v| v.is_normal())) {
+        match fits && (flag == "mean" || values.iter().all(|v| v.is_normal())) {
             true => Ok(values),
             false => {
-                let but = if flag == "--sd" { ", none of them 0" } else { "" };
+                let but = if flag == "sd" { ", none of them 0" } else { "" };
                 let expected = format!("one number or one for each of {all} channels{but}");
                 Err(wrong(flag, &expected, &format!("{values:?}")))
             }
         }
     };
-    let (mean, sd) = (each(&answers.mean, "--mean", 0.0)?, each(&answers.sd, "--sd", 1.0)?);
+    let (mean, sd) = (each(&answers.mean, "mean", 0.0)?, each(&answers.sd, "sd", 1.0)?);
     let mut at = 0;
     let fronts: Vec<Front> = inputs
         .iter()
@@ -299,7 +240,7 @@ fn input(
     };
     if modality.len() != num_channels && answers.modality.is_some() {
         let expected = if place.pair { "one, or one for each of the pair" } else { "one" };
-        return Err(wrong("--modality", expected, &modality.join(",")));
+        return Err(wrong("modality", expected, &modality.join(",")));
     }
     let input = Input {
         name,
@@ -311,10 +252,6 @@ fn input(
         value_range: None,
     };
     Ok((input, if as_it_is { vec![] } else { fronts }))
-}
-
-pub(super) fn wrong(option: &str, expected: &str, found: &str) -> Error {
-    Error::Option { option: option.into(), expected: expected.into(), found: found.into() }
 }
 
 /// Which of two inputs is the fixed image, by their names.
@@ -339,29 +276,29 @@ fn grid(answers: &Answers, open: &mut Open) -> Result<GridSpec> {
     let fit = match answers.fit {
         Some(fit) => fit,
         None => {
-            open.ask("--fit", about, choices_of_fit);
+            open.ask("fit", about, choices_of_fit);
             Fitting::Stretch
         }
     };
     let spacing = match (fit, &answers.spacing) {
         // Nobody reads it then.
         (Fitting::Pad | Fitting::Stretch, _) => vec![1.0; 3],
-        (_, spacing) => open.need(spacing, "--spacing", "mm per voxel along x, y, z", "1,1,1"),
+        (_, spacing) => open.need(spacing, "spacing", "mm per voxel along x, y, z", "1,1,1"),
     };
     let sizes = spacing.iter().all(|s| s.is_finite() && *s > 0.0);
     let spacing_mm = match <[f64; 3]>::try_from(spacing) {
         Ok(spacing) if sizes => spacing,
-        Ok(_) => return Err(wrong("--spacing", "sizes above 0", "others")),
+        Ok(_) => return Err(wrong("spacing", "sizes above 0", "others")),
         Err(_) if answers.spacing.is_none() => [1.0; 3],
-        Err(found) => return Err(wrong("--spacing", "3 sizes", &found.len().to_string())),
+        Err(found) => return Err(wrong("spacing", "3 sizes", &found.len().to_string())),
     };
     if answers.orientation.is_none() {
         let about = "where the voxels' x, y and z grow to";
-        open.ask("--orientation", about, "RAS|LPS|…");
+        open.ask("orientation", about, "RAS|LPS|…");
     }
     if answers.initial.is_none() {
         let about = "the alignment that the network expects";
-        open.ask("--initial", about, choices::<super::answers::Alignment>());
+        open.ask("initial", about, choices::<super::answers::Alignment>());
     }
     let any = || Orientation::try_from("RAS".to_string()).expect("an orientation");
     Ok(GridSpec {
@@ -372,84 +309,27 @@ fn grid(answers: &Answers, open: &mut Open) -> Result<GridSpec> {
     })
 }
 
-fn preprocess(place: &Place, answers: &Answers, open: &mut Open) -> Result<Vec<Step>> {
+fn preprocess(place: &Images, answers: &Answers, open: &mut Open) -> Result<Vec<Step>> {
     let about = "how samples are brought to a range";
     let methods = "min_max|z_score|percentile:1,99|window:0,255|none";
-    let normalise = open.need(&answers.normalise, "--normalise", about, methods);
-    let normalise = normalise.0.map(Step::Normalise);
+    let normalize = open.need(&answers.normalize, "normalize", about, methods);
+    let normalize = normalize.0.map(Step::Normalize);
     let [height, width] = place.size[..] else {
-        return Ok(normalise.into_iter().collect());
+        return Ok(normalize.into_iter().collect());
     };
     let keep_aspect = match answers.fit {
         Some(Fitting::Pad) => true,
         Some(Fitting::Stretch) => false,
         Some(Fitting::Resample) => {
-            return Err(wrong("--fit", "stretch or pad for frames", "resample"));
+            return Err(wrong("fit", "stretch or pad for frames", "resample"));
         }
         None => {
-            open.ask("--fit", "how frames are brought to the input's size", "stretch|pad");
+            open.ask("fit", "how frames are brought to the input's size", "stretch|pad");
             false
         }
     };
     let interpolation = Interpolation::Area;
     let resize = Step::Resize(Resize { width, height, interpolation, keep_aspect });
     let pad = keep_aspect.then_some(Step::Pad(Pad { width, height, value: 0.0 }));
-    Ok([Step::Grayscale, resize].into_iter().chain(pad).chain(normalise).collect())
-}
-
-/// What the answers say of the values, else what the last operator tells.
-pub(super) fn values(
-    kind: HeadKind,
-    output: &Output,
-    answers: &Answers,
-    open: &mut Open,
-) -> Values {
-    let linear = matches!(
-        output.last.as_str(),
-        "Conv" | "ConvTranspose" | "Gemm" | "MatMul" | "BatchNormalization"
-    );
-    let sure = match (kind, output.last.as_str()) {
-        (_, "Sigmoid" | "Softmax" | "HardSigmoid") => Some(Values::Probabilities),
-        // A softmax makes the probabilities of them again.
-        (HeadKind::Classes, "LogSoftmax") => Some(Values::Logits),
-        (HeadKind::Mask, "LogSoftmax") if output.shares => Some(Values::SoftmaxLogits),
-        (HeadKind::Classes, _) if linear => Some(Values::Logits),
-        // Of several masks each may stand for itself, or one of them be true.
-        (HeadKind::Mask, _) if linear && output.shape.get(1) == Some(&1) => Some(Values::Logits),
-        _ => None,
-    };
-    of(&answers.values, &output.name).copied().or(sure).unwrap_or_else(|| {
-        let about = format!("what the values of {} are (0 to 1, or logits)", output.name);
-        let softmax = if kind == HeadKind::Mask { "|softmax-logits" } else { "" };
-        open.ask("--values", about, format!("{}=probabilities|logits{softmax}", output.name));
-        Values::Logits
-    })
-}
-
-/// What a unit may be for a kind of head.
-pub(super) fn unit(kind: HeadKind, answers: &Answers, open: &mut Open) -> Result<Unit> {
-    let (about, allowed): (_, &[Unit]) = match kind {
-        HeadKind::Displacement => (
-            "what displacements are counted in",
-            &[Unit::Voxels, Unit::Mm, Unit::Normalised, Unit::NormalisedCorners],
-        ),
-        _ => (
-            "what coordinates are counted in",
-            &[Unit::Pixels, Unit::Share, Unit::Normalised, Unit::NormalisedCorners],
-        ),
-    };
-    let name = |unit: &Unit| unit.to_possible_value().map(|v| v.get_name().to_string());
-    let words = allowed.iter().filter_map(name).collect::<Vec<_>>().join("|");
-    let unit = open.need(&answers.units, "--units", about, words.clone());
-    match answers.units {
-        Some(unit) if !allowed.contains(&unit) => {
-            Err(wrong("--units", &words, &name(&unit).unwrap_or_default()))
-        }
-        _ => Ok(unit),
-    }
-}
-
-pub(super) fn affine_form(answers: &Answers, open: &mut Open) -> AffineForm {
-    let about = "what the 12 numbers of the affine stage are";
-    open.need(&answers.affine, "--affine", about, choices::<AffineForm>())
+    Ok([Step::Grayscale, resize].into_iter().chain(pad).chain(normalize).collect())
 }

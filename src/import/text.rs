@@ -1,8 +1,10 @@
 //! The texts of a foreign file. They are shown in terminals and stand in the card, where a control
 //! character would be an order.
 
-use crate::onnx::tensor_shape_proto::dimension::Value::DimParam;
-use crate::onnx::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, type_proto};
+use crate::engine::onnx::tensor_shape_proto::dimension::Value::DimParam;
+use crate::engine::onnx::{
+    GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, type_proto,
+};
 
 /// Writes control characters as `\u{1b}` in all that can be shown: names stay names of the same
 /// tensors. Documentation, which is not shown, stays as it is.
@@ -70,7 +72,7 @@ fn plain(text: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::onnx::AttributeProto;
+    use crate::engine::onnx::AttributeProto;
 
     /// U+009B alone is what ESC [ is, and no ASCII.
     #[test]

@@ -5,8 +5,8 @@
 use std::path::Path;
 
 use image::{GrayImage, Luma};
+use intraop::engine::onnx::{GraphProto, ModelProto};
 use intraop::image::Ellipse;
-use intraop::onnx::{GraphProto, ModelProto};
 use intraop::package::{GoldenCase, GoldenOutput, Manifest, golden_input, sha256};
 use prost::Message;
 
@@ -32,7 +32,7 @@ intended_use = "tests"
 precision = "f32"
 preprocess = [
     { op = "resize", width = 64, height = 48, interpolation = "area" },
-    { op = "normalise", method = "window", low = 0.0, high = 255.0 },
+    { op = "normalize", method = "window", low = 0.0, high = 255.0 },
 ]
 
 [[graphs]]
@@ -92,7 +92,7 @@ sha256 = "GOLDEN"
 "#;
 
 /// Its ends are whole pixels: (12, 24), (52, 24), (32, 12), (32, 36).
-pub const SKULL: Ellipse = Ellipse { centre: [32.0, 24.0], semi_axes: [20.0, 12.0], angle: 0.0 };
+pub const SKULL: Ellipse = Ellipse { center: [32.0, 24.0], semi_axes: [20.0, 12.0], angle: 0.0 };
 
 /// A frame with the skull, if any, white on black, and some of the dots at its ends.
 pub fn picture(skull: bool, dots: &[&str]) -> GrayImage {

@@ -1,5 +1,4 @@
 //! What the tests of the real binary share.
-#![allow(dead_code)] // each test file uses its part
 
 pub mod dots;
 pub mod onnx;
@@ -10,10 +9,13 @@ use std::process::{Command, Output};
 use intraop::image::{Geometry, LabelMap, Volume};
 use intraop::{io, phantom};
 
+/// The folder of the project.
+pub const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
 /// The binary under test.
 pub fn intraop() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_intraop"));
-    command.env_remove("INTRAOP_MODELS").current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.env_remove("INTRAOP_MODELS").current_dir(ROOT);
     command
 }
 
@@ -27,7 +29,7 @@ pub fn limited() -> Command {
     let mut command = Command::new("sh");
     command
         .args(["-c", "ulimit -v 2097152; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_intraop")])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(ROOT)
         .env_remove("INTRAOP_MODELS");
     command
 }

@@ -44,7 +44,7 @@ def data():
 @pytest.fixture(scope="session")
 def read():
     program = os.environ.get("INTRAOP_FRAME_READER")
-    assert program, "set INTRAOP_FRAME_READER to the example frame_reader"
+    assert program, "set INTRAOP_FRAME_READER to the program frame_reader"
     program = os.path.abspath(program)
 
     def read(path):

@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-# The decoders' inverse cosine transforms and their interpolation of colours round differently.
-JPEG_GRAY, JPEG_COLOUR = 2, 6
+# The decoders' inverse cosine transforms and their interpolation of colors round differently.
+JPEG_GRAY, JPEG_COLOR = 2, 6
 
 
 def scene(height=41, width=54, seed=0):
@@ -15,7 +15,7 @@ def scene(height=41, width=54, seed=0):
     return cv2.GaussianBlur(gray, (0, 0), 1.5).astype("u1")
 
 
-def colours(**size):
+def colors(**size):
     gray = scene(**size)
     return np.stack([gray, gray[::-1], 255 - gray], -1)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
-from pictures import JPEG_COLOUR, JPEG_GRAY, agree, colours, scene
+from pictures import JPEG_COLOR, JPEG_GRAY, agree, colors, scene
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels import apply_color_lut, convert_color_space
@@ -63,7 +63,7 @@ def dicom(path, frames, photometric="MONOCHROME2", syntax=ExplicitVRLittleEndian
 
 
 CLIP = np.stack([scene(seed=i) for i in range(3)])
-COLOUR_CLIP = np.stack([colours(seed=i) for i in range(3)])
+COLOR_CLIP = np.stack([colors(seed=i) for i in range(3)])
 SYNTAXES = {
     "explicit": ExplicitVRLittleEndian,
     "implicit": ImplicitVRLittleEndian,
@@ -87,8 +87,8 @@ def test_dicom_gray(read, tmp_path, syntax, dtype):
 @syntaxes
 @pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL"])
 @pytest.mark.parametrize("planar", [0, 1])
-def test_dicom_colours(read, tmp_path, syntax, photometric, planar):
-    clip = COLOUR_CLIP
+def test_dicom_colors(read, tmp_path, syntax, photometric, planar):
+    clip = COLOR_CLIP
     stored = convert_color_space(clip, "RGB", photometric) if photometric != "RGB" else clip
     expected = clip
     if photometric != "RGB":
@@ -106,7 +106,7 @@ def test_dicom_colours(read, tmp_path, syntax, photometric, planar):
 
 
 def test_dicom_ybr_full_422_uncompressed(read, tmp_path):
-    rgb = np.repeat(COLOUR_CLIP[:, :, ::2], 2, axis=2)
+    rgb = np.repeat(COLOR_CLIP[:, :, ::2], 2, axis=2)
     ybr = convert_color_space(rgb, "RGB", "YBR_FULL")
     packed = np.stack([ybr[:, :, ::2, 0], ybr[:, :, 1::2, 0], ybr[:, :, ::2, 1], ybr[:, :, ::2, 2]], -1)
     path = dicom(tmp_path / "a.dcm", ybr, "YBR_FULL_422")
@@ -150,19 +150,19 @@ def test_dicom_jpeg(read, tmp_path):
 @pytest.mark.parametrize("marked", [True, False], ids=["jfif", "unmarked"])
 @pytest.mark.parametrize("subsampling", [0, 1])
 def test_dicom_jpeg_ybr_becomes_rgb_once(read, tmp_path, marked, subsampling):
-    streams = jpegs(COLOUR_CLIP, tmp_path, subsampling=subsampling)
+    streams = jpegs(COLOR_CLIP, tmp_path, subsampling=subsampling)
     expected = opened(streams, tmp_path)
     if not marked:
         streams = [without_app0(s) for s in streams]
-    path = dicom(tmp_path / "a.dcm", COLOUR_CLIP, "YBR_FULL_422", JPEGBaseline8Bit, streams)
-    agree(read, path, expected, JPEG_COLOUR)
+    path = dicom(tmp_path / "a.dcm", COLOR_CLIP, "YBR_FULL_422", JPEGBaseline8Bit, streams)
+    agree(read, path, expected, JPEG_COLOR)
 
 
 def test_dicom_jpeg_rgb_stays_rgb(read, tmp_path):
     # Pillow's keep_rgb stores the channels as they are, with Adobe's marker or none.
-    streams = jpegs(COLOUR_CLIP, tmp_path, keep_rgb=True)
-    path = dicom(tmp_path / "a.dcm", COLOUR_CLIP, "RGB", JPEGBaseline8Bit, streams)
-    agree(read, path, COLOUR_CLIP, 8)
+    streams = jpegs(COLOR_CLIP, tmp_path, keep_rgb=True)
+    path = dicom(tmp_path / "a.dcm", COLOR_CLIP, "RGB", JPEGBaseline8Bit, streams)
+    agree(read, path, COLOR_CLIP, 8)
 
 
 def test_dicom_jpeg_in_several_fragments(read, tmp_path):
@@ -266,14 +266,14 @@ def test_pixel_sizes(read, intraop, tmp_path, case, syntax):
 
 
 def test_info_of_frames(intraop, tmp_path):
-    path = dicom(tmp_path / "a.dcm", COLOUR_CLIP, "RGB", **regions(region()))
+    path = dicom(tmp_path / "a.dcm", COLOR_CLIP, "RGB", **regions(region()))
     assert intraop.json("info", path) == {
         "file": str(path),
         "size": [54, 41],
         "frames": 3,
         "spacing_mm": pytest.approx([0.5, 0.4]),
         "scalar_type": "uint8",
-        "colour": "rgb",
+        "color": "rgb",
     }
     assert "3 frames of 54×41 pixels" in intraop.output("info", path)
 

@@ -141,7 +141,7 @@ def test_what_is_not_ours_runs_in_tract(server, tmp_path):
 
 
 @pytest.mark.parametrize("op", ["Conv", "ConvTranspose"])
-def test_a_quantised_layer_rounds_what_real_numbers_give(server, tmp_path, op):
+def test_a_quantized_layer_rounds_what_real_numbers_give(server, tmp_path, op):
     """Against exact arithmetic: a code may be the other one only where f32 cannot tell on which side
     of a tie the value lies. Where whole networks differ more from onnxruntime, their later layers
     have spread such steps."""

@@ -67,7 +67,7 @@ def test_depthwise(server, tmp_path, channels, size, kernel, stride):
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_an_inverted_residual_in_int8(server, tmp_path, stride):
-    """As quantisers write it: with codes before and after a Relu6 of one scale, and sums of codes.
+    """As quantizers write it: with codes before and after a Relu6 of one scale, and sums of codes.
     Weights of few codes keep what rounds differently rare."""
     net = Net([1, 24, 10, 12], 4)
     bounds = [net.constant(np.float32(v)) for v in (0, 6)]
@@ -229,7 +229,7 @@ def padded(net):
     return net.add("ReduceMean", [many])
 
 
-def quantised_to(kind):
+def quantized_to(kind):
     def build(net):
         scale = net.constant(np.float32(0.05))
         code = net.add("QuantizeLinear", ["x", scale], output_dtype=kind)
@@ -237,7 +237,7 @@ def quantised_to(kind):
     return build
 
 
-def dequantised_to_half(net):
+def dequantized_to_half(net):
     scale, zero = net.constant(np.float32(0.05)), net.constant(np.int8(0))
     code = net.add("QuantizeLinear", ["x", scale, zero])
     return net.add("DequantizeLinear", [code, scale, zero], output_dtype=TensorProto.FLOAT16)
@@ -273,9 +273,9 @@ BROKEN = {
     "a vector's channels": on_vector("BatchNormalization", *[(1,)] * 4),
     "a vector's pool": on_vector("MaxPool", kernel_shape=[1]),
     "a vector's convolution": on_vector("Conv", (3,)),
-    "codes of 16 bits": quantised_to(TensorProto.INT16),
-    "signed codes": quantised_to(TensorProto.INT8),
-    "half precision": dequantised_to_half,
+    "codes of 16 bits": quantized_to(TensorProto.INT16),
+    "signed codes": quantized_to(TensorProto.INT8),
+    "half precision": dequantized_to_half,
 }
 
 

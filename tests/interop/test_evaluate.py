@@ -72,7 +72,7 @@ def write_package(folder):
         'schema = 1\nname = "dots"\nversion = "1"\ntask = "landmarks"\ndescription = ""\n'
         'license = "MIT"\nintended_use = ""\nprecision = "f32"\npreprocess = [\n'
         f'{{ op = "resize", width = {WIDTH}, height = {HEIGHT}, interpolation = "area" }},\n'
-        '{ op = "normalise", method = "window", low = 0.0, high = 255.0 }]\n'
+        '{ op = "normalize", method = "window", low = 0.0, high = 255.0 }]\n'
         f'[[graphs]]\nname = "g"\nfile = "g.onnx"\nsha256 = "{sha["g.onnx"]}"\n'
         f'[[graphs.inputs]]\nname = "image"\nnum_channels = 1\nspatial_shape = {shape}\n'
         'dtype = "float32"\nchannel_def = ["image"]\nmodality = ["US"]\n'

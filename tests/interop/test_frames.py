@@ -18,7 +18,7 @@ FLAGS = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "area": cv2.INTER
 @pytest.fixture(scope="module")
 def frames():
     path = os.environ.get("INTRAOP_FRAME_SERVER")
-    assert path, "set INTRAOP_FRAME_SERVER to the example frame_server"
+    assert path, "set INTRAOP_FRAME_SERVER to the program frame_server"
     cv2.setNumThreads(1)
     cv2.ipp.setUseIPP(False)
     served = Frames(os.path.abspath(path))
@@ -114,9 +114,9 @@ def test_real_frames(frames, data):
         pytest.skip("INTRAOP_DATA is not set")
     for folder in ["fetal_head/images", "fundus/images", "tongue_us/labeled-data"]:
         for path in sorted((data / folder).rglob("*.[pj][np]g"))[:3]:
-            colours = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-            gray = cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY)
-            agree(frames, colours, {"op": "grayscale"}, gray)
+            colors = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+            gray = cv2.cvtColor(colors, cv2.COLOR_RGB2GRAY)
+            agree(frames, colors, {"op": "grayscale"}, gray)
             clahe = {"op": "clahe", "clip_limit": 2.0, "tiles": [8, 8]}
             agree(frames, gray, clahe, cv2.createCLAHE(2.0, (8, 8)).apply(gray))
             for interpolation, flag in FLAGS.items():
@@ -138,7 +138,7 @@ def test_gaussian_is_opencvs_within_its_rounding(frames):
 def test_percentiles_are_numpys(frames):
     for dtype in ("u1", "u2", "f4"):
         frame = noise(np.random.default_rng(8), (75, 63), dtype)
-        step = {"op": "normalise", "method": "percentile", "low": 3, "high": 96.5}
+        step = {"op": "normalize", "method": "percentile", "low": 3, "high": 96.5}
         found, _ = frames.ask(frame, [step])
         low, high = np.percentile(frame.astype("f8"), [3, 96.5])
         expected = np.clip((frame.astype("f8") - low) / (high - low), 0, 1)

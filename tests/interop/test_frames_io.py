@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from PIL import Image
-from pictures import JPEG_COLOUR, JPEG_GRAY, colours, only, same, scene
+from pictures import JPEG_COLOR, JPEG_GRAY, colors, only, same, scene
 
-GRAY, RGB = scene(), colours()
+GRAY, RGB = scene(), colors()
 ALPHA = scene(seed=2)
 PNGS = {
     "gray": Image.fromarray(GRAY),
@@ -66,7 +66,7 @@ def test_jpeg(read, tmp_path, name, options):
     path = tmp_path / "a.jpg"
     PNGS[name].save(path, quality=92, dpi=(300, 300), **options)
     found, spacing = only(read(path))
-    same(found, np.asarray(Image.open(path)), JPEG_GRAY if name == "gray" else JPEG_COLOUR)
+    same(found, np.asarray(Image.open(path)), JPEG_GRAY if name == "gray" else JPEG_COLOR)
     assert spacing is None
 
 
@@ -118,7 +118,7 @@ def test_metaimage_sequences(read, tmp_path, dtype, ending, compressed):
         assert spacing == pytest.approx([0.2, 0.3])
 
 
-def test_metaimage_of_one_frame_and_of_colours(read, tmp_path):
+def test_metaimage_of_one_frame_and_of_colors(read, tmp_path):
     path = tmp_path / "a.mha"
     sitk.WriteImage(sitk.GetImageFromArray(GRAY), str(path))
     found, spacing = only(read(path))

@@ -109,10 +109,10 @@ CASES = {
     "qform-only-left-handed": with_nibabel("a.nii.gz", sform=0, direction=LEFT_HANDED),
     "sform-only": with_nibabel("a.nii.gz", qform=0),
     "sform-standard-space": with_nibabel("a.nii.gz", sform=4, qform=0),
-    "metres": with_nibabel(
+    "meters": with_nibabel(
         "a.nii.gz", units="meter", spacing=(7e-4, 13e-4, 29e-4), origin=(0.03, -0.01, 0.08)
     ),
-    "micrometres": with_nibabel("a.nii.gz", units="micron", spacing=(700, 1300, 2900)),
+    "micrometers": with_nibabel("a.nii.gz", units="micron", spacing=(700, 1300, 2900)),
     "unknown-unit": with_nibabel("a.nii.gz", units="unknown"),
 }
 CASES |= {f"nifti-{np.dtype(t)}": with_sitk("a.nii.gz", dtype=t) for t in [*INTEGERS, np.float64]}

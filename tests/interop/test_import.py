@@ -21,8 +21,8 @@ from test_onnx import server  # noqa: F401  (a fixture)
 
 LIGHT = pathlib.Path(onnx.__file__).parent / "backend/test/data/light"
 TERMS = ["--license", "MIT", "--intended-use", "tests"]
-FRAMES = [*TERMS, "--modality", "US", "--fit", "stretch", "--normalise", "window:0,255"]
-VOLUMES = [*TERMS, "--modality", "MR", "--fit", "stretch", "--normalise", "min_max",
+FRAMES = [*TERMS, "--modality", "US", "--fit", "stretch", "--normalize", "window:0,255"]
+VOLUMES = [*TERMS, "--modality", "MR", "--fit", "stretch", "--normalize", "min_max",
            "--orientation", "RAS", "--initial", "header"]
 MEAN, SD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 IMAGENET = ["--mean", ",".join(map(str, MEAN)), "--sd", ",".join(map(str, SD))]
@@ -52,7 +52,7 @@ def near(found, expected, tolerance=1e-4):
     assert np.abs(found - expected).max() <= tolerance * max(np.abs(expected).max(), 1e-6)
 
 
-def colours(gray):
+def colors(gray):
     """What the network saw in training of a gray frame from 0 to 1."""
     mean, sd = (np.reshape(v, (1, 3, 1, 1)) for v in (MEAN, SD))
     return (gray - mean) / sd
@@ -71,8 +71,8 @@ def test_networks_for_imagenet_become_packages(intraop, server, tmp_path, name):
     assert sum(said["operators"].values()) == len(nodes)
     assert said["problem"] is None
     assert [q["flag"] for q in said["missing"]] == [
-        "--modality", "--names", "--normalise", "--fit", "--license", "--intended-use"]
-    # The convolutions, that is most of the work, are ours, with one that makes three colours of gray.
+        "--modality", "--names", "--normalize", "--fit", "--license", "--intended-use"]
+    # The convolutions, that is most of the work, are ours, with one that makes three colors of gray.
     assert said["plan"]["of"] == "package"
     assert said["plan"]["intraop"]["Conv"] == 1 + sum(n.op_type == "Conv" for n in nodes)
     (tmp_path / "names").write_text("\n".join(f"class {i}" for i in range(1000)))
@@ -84,7 +84,7 @@ def test_networks_for_imagenet_become_packages(intraop, server, tmp_path, name):
     (found,) = computed(server, package, gray, [(1, 1000)])
     # Old files name weights as inputs, too.
     (image,) = ort.InferenceSession(path).get_inputs()
-    (expected,) = original(path, **{image.name: colours(gray)})
+    (expected,) = original(path, **{image.name: colors(gray)})
     if nodes[-1].op_type == "Softmax":
         found = softmax(found)
     near(found, expected.reshape(1, 1000))
@@ -182,7 +182,7 @@ def test_a_person_is_asked(intraop, tmp_path):
 
 
 FOREIGN = pathlib.Path(os.environ.get("FOREIGN", "/nowhere"))
-FRAME, COLOURS = ["--input-shape", "1,1,96,128"], ["--input-shape", "1,3,96,128", *IMAGENET]
+FRAME, COLORS = ["--input-shape", "1,1,96,128"], ["--input-shape", "1,3,96,128", *IMAGENET]
 
 
 def check_voxelmorph(run, path):
@@ -205,9 +205,9 @@ def check_theta(run, path):
 
 def check_simple_baseline(run, path):
     gray = np.random.default_rng(0).random((1, 1, 96, 128))
-    options = [*FRAMES, *COLOURS, "--names", "a,b,c,d", "--values", "probabilities"]
+    options = [*FRAMES, *COLORS, "--names", "a,b,c,d", "--values", "probabilities"]
     (maps,) = run(options, gray, [(1, 4, 24, 32)])
-    near(maps, original(path, input=colours(gray))[0])
+    near(maps, original(path, input=colors(gray))[0])
 
 
 def check_unet(run, path):
@@ -227,15 +227,15 @@ def check_fpn(run, path):
 
 def check_regressor(run, path):
     gray = np.random.default_rng(0).random((1, 1, 96, 128))
-    options = [*FRAMES, *COLOURS, "--names", "a,b,c,d,e", "--axes", "x,y", "--units", "unit"]
+    options = [*FRAMES, *COLORS, "--names", "a,b,c,d,e", "--axes", "x,y", "--units", "unit"]
     (points,) = run(options, gray, [(1, 10)])
-    near(points.reshape(5, 2), original(path, x=colours(gray))[0][0] * [128, 96])
+    near(points.reshape(5, 2), original(path, x=colors(gray))[0][0] * [128, 96])
 
 
 def check_views(run, path):
     gray = np.random.default_rng(0).random((1, 1, 96, 128))
     (logits,) = run([*FRAMES, *IMAGENET, "--names", "a,b,c,d"], gray, [(1, 4)])
-    near(softmax(logits), original(path, x=colours(gray))[0])
+    near(softmax(logits), original(path, x=colors(gray))[0])
 
 
 @pytest.mark.skipif(not FOREIGN.is_dir(), reason="FOREIGN: no folder of foreign/export.py")

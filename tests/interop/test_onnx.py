@@ -30,7 +30,7 @@ SURELY_OURS = re.compile(
 # Inputs that are images; all others are weights.
 IMAGES = {"Add": 2, "Concat": 9, "Sub": 2, "Mul": 2, "Div": 2}
 
-# Batch normalisation in training has outputs that no inference needs.
+# Batch normalization in training has outputs that no inference needs.
 CASES = [
     case
     for case in load_model_tests(kind="node")
@@ -42,7 +42,7 @@ CASES = [
 @pytest.fixture(scope="session")
 def server():
     path = os.environ.get("INTRAOP_SERVER")
-    assert path, "set INTRAOP_SERVER to the example peer_server"
+    assert path, "set INTRAOP_SERVER to the program peer_server"
     return path
 
 

@@ -35,7 +35,7 @@ def synthetic(folder):
     moving = image(blobs((50, 64, 40), 1), (1.2, 1.0, 1.6), (12, -25, 33), (-0.1, 0.1, 0.25))
     sitk.WriteImage(fixed, str(folder / "fixed.nii.gz"))
     sitk.WriteImage(moving, str(folder / "moving.nii.gz"))
-    return folder / "fixed.nii.gz", folder / "moving.nii.gz", "demo", ["--init", "centres"]
+    return folder / "fixed.nii.gz", folder / "moving.nii.gz", "demo", ["--init", "centers"]
 
 
 def hippocampus(data):

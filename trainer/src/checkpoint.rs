@@ -1,7 +1,6 @@
 //! A training run on disk: `checkpoint.json` names the tensor file that belongs to it. The JSON
 //! is renamed into place last, so that a run stopped at any moment resumes from a whole state.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -10,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::nets::Weights;
-use crate::optimiser::Adam;
-use crate::recipe::{Recipe, registration};
+use crate::optimizer::Adam;
+use crate::recipe::{Figures, Recipe};
 
 const STATE: &str = "checkpoint.json";
 /// The best weights of runs from before their file was named after the step.
@@ -21,7 +20,7 @@ const BEST: &str = "best.safetensors";
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct State<R> {
     /// [`Recipe::COMMAND`]; older checkpoints are all of one recipe and do not say it.
-    #[serde(default = "registration")]
+    #[serde(default = "first_command")]
     command: String,
     pub step: u64,
     pub recipe: R,
@@ -68,9 +67,6 @@ pub struct Earlier<R> {
     pub recipe: R,
     pub effort: Effort,
 }
-
-/// Numbers by name.
-pub type Figures = BTreeMap<String, f64>;
 
 /// One line of the training log.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -162,7 +158,7 @@ impl<R: Recipe> State<R> {
         Ok(())
     }
 
-    /// Fills in the weights of this state, and the optimiser's.
+    /// Fills in the weights of this state, and the optimizer's.
     pub fn restore(&self, folder: &Path, weights: &mut Weights, adam: &mut Adam) -> Result<()> {
         let path = folder.join(&self.tensors);
         let tensors = Tensor::read_safetensors(&path)
@@ -190,14 +186,15 @@ fn parse<T: DeserializeOwned>(folder: &Path) -> Result<T> {
 pub fn command(folder: &Path) -> Result<String> {
     #[derive(Deserialize)]
     struct Command {
-        #[serde(default = "registration")]
+        #[serde(default = "first_command")]
         command: String,
     }
     Ok(parse::<Command>(folder)?.command)
 }
 
-fn registration() -> String {
-    registration::Settings::COMMAND.into()
+/// Of checkpoints from before there was another.
+fn first_command() -> String {
+    "registration".into()
 }
 
 /// Whether a folder holds a checkpoint.

@@ -6,7 +6,7 @@ pub fn load() {
     #[cfg(unix)]
     {
         use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
-        // SAFETY: loading runs the library's initialisers; it is the libtorch that this binary
+        // SAFETY: loading runs the library's initializers; it is the libtorch that this binary
         // is already linked with, and nothing of tch has run yet.
         let loaded = unsafe { Library::open(Some("libtorch_cuda.so"), RTLD_NOW | RTLD_GLOBAL) };
         match loaded {

@@ -1,4 +1,4 @@
-//! What training minimises. Images are [N, 1, D, H, W], displacements [N, 3, D, H, W] in voxels.
+//! What training minimizes. Images are [N, 1, D, H, W], displacements [N, 3, D, H, W] in voxels.
 
 use tch::{Kind, Tensor};
 

@@ -2,13 +2,13 @@
 
 mod augment;
 mod checkpoint;
-mod data;
 mod export;
+mod files;
 mod gpu;
 mod loss;
 mod nets;
 mod onnx;
-mod optimiser;
+mod optimizer;
 mod random;
 mod recipe;
 mod unet;

@@ -1,11 +1,9 @@
 //! The students as ONNX graphs: weights inline, fixed shapes, one input.
 
-use intraop::onnx::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
-    TensorShapeProto, TypeProto, ValueInfoProto, attribute_proto::AttributeType,
-    tensor_proto::DataType, tensor_shape_proto::Dimension,
-    tensor_shape_proto::dimension::Value::DimValue, type_proto,
+use intraop_engine::onnx::build::{
+    self, f32_info, f32_tensor, float_attribute, i64_tensor, int_attribute, ints_attribute,
 };
+use intraop_engine::onnx::{AttributeProto, GraphProto, ModelProto, NodeProto};
 use prost::Message;
 use tch::Tensor;
 
@@ -16,8 +14,6 @@ pub const PAIR: &str = "pair";
 pub const IMAGE: &str = "image";
 pub const AFFINE: &str = "affine";
 pub const FLOW: &str = "flow";
-const IR: i64 = 8;
-const OPSET: i64 = 17;
 
 /// The affine stage: [1, 2, D, H, W] → "affine" [1, 12]. `size` is x, y, z.
 pub fn affine(net: &AffineNet, size: [i64; 3]) -> Vec<u8> {
@@ -25,19 +21,19 @@ pub fn affine(net: &AffineNet, size: [i64; 3]) -> Vec<u8> {
     let mut map = PAIR.to_owned();
     for layer in &net.down {
         let convolved = graph.layer("Conv", layer, &map, [3; 3], [0, 0, 0, 1, 1, 1]);
-        let slope = vec![float("alpha", SLOPE as f32)];
+        let slope = vec![float_attribute("alpha", SLOPE as f32)];
         map = graph.node("LeakyRelu", &format!("{}.act", layer.name), vec![convolved], slope);
     }
     if net.pool {
         let attributes =
-            vec![ints("kernel_shape", &[3; 3]), ints("strides", &[2; 3]), ints("pads", &[0; 6])];
+            vec![ints_attribute("kernel_shape", &[3; 3]), ints_attribute("strides", &[2; 3]), ints_attribute("pads", &[0; 6])];
         map = graph.node("AveragePool", "affine.pool", vec![map], attributes);
     }
     let head = net.head();
     let kernel = head.size()[2..].to_vec();
     let weight = graph.floats("affine.head.weight", &head);
     let attributes =
-        vec![ints("kernel_shape", &kernel), ints("strides", &[1; 3]), ints("pads", &[0; 6])];
+        vec![ints_attribute("kernel_shape", &kernel), ints_attribute("strides", &[1; 3]), ints_attribute("pads", &[0; 6])];
     let whole = graph.node("Conv", "affine.head", vec![map, weight], attributes);
     let shape = graph.shape("affine.shape", &[1, 12]);
     let node = node("Reshape", "affine.flat", vec![whole, shape], AFFINE, vec![]);
@@ -62,7 +58,7 @@ pub fn flow(net: &FlowNet, size: [i64; 3]) -> Vec<u8> {
         let active = graph.node("Relu", &format!("{}.act", layer.name), vec![larger], vec![]);
         let skip = skips.pop().expect("one map per level");
         let inputs = vec![active, skip];
-        map = graph.node("Concat", &format!("{}.cat", layer.name), inputs, vec![int("axis", 1)]);
+        map = graph.node("Concat", &format!("{}.cat", layer.name), inputs, vec![int_attribute("axis", 1)]);
     }
     let head = graph.layer("ConvTranspose", &net.head, &map, [4; 3], [1; 6]);
     graph.0.node.last_mut().expect("the head").output = vec![FLOW.to_owned()];
@@ -72,7 +68,7 @@ pub fn flow(net: &FlowNet, size: [i64; 3]) -> Vec<u8> {
 }
 
 /// The frames' student: [1, 1, H, W] → "heatmaps" [1, landmarks, H/4, W/4] and the logits "mask"
-/// [1, 1, H/2, W/2]. Each batch normalisation is part of its convolution. `size` is width, height.
+/// [1, 1, H/2, W/2]. Each batch normalization is part of its convolution. `size` is width, height.
 pub fn unet(net: &Unet, [width, height]: [usize; 2]) -> Vec<u8> {
     let mut graph = Graph::default();
     let mut map = IMAGE.to_owned();
@@ -87,7 +83,7 @@ pub fn unet(net: &Unet, [width, height]: [usize; 2]) -> Vec<u8> {
     for (number, up) in net.up.iter().enumerate() {
         let larger = graph.block(&up.larger, &map);
         let skip = skips.pop().expect("one map per level");
-        let axis = vec![int("axis", 1)];
+        let axis = vec![int_attribute("axis", 1)];
         let both = graph.node("Concat", &format!("up{number}.cat"), vec![larger, skip], axis);
         map = graph.block(&up.merge, &both);
         maps.push(map.clone());
@@ -131,11 +127,11 @@ impl Graph {
         let weight = self.floats(&format!("{}.weight", layer.name), &layer.weight);
         let bias = self.floats(&format!("{}.bias", layer.name), &layer.bias);
         let attributes =
-            vec![ints("kernel_shape", &kernel), ints("strides", &[2; 3]), ints("pads", &pads)];
+            vec![ints_attribute("kernel_shape", &kernel), ints_attribute("strides", &[2; 3]), ints_attribute("pads", &pads)];
         self.node(op, &layer.name, vec![input.to_owned(), weight, bias], attributes)
     }
 
-    /// A convolution with its batch normalisation, then ReLU.
+    /// A convolution with its batch normalization, then ReLU.
     fn block(&mut self, block: &Block, input: &str) -> String {
         let (weight, bias) = block.folded();
         let kernel = weight.size()[2..].to_vec();
@@ -147,9 +143,9 @@ impl Graph {
             Kind::Double => ("ConvTranspose", 2),
         };
         let attributes = vec![
-            ints("kernel_shape", &kernel),
-            ints("strides", &[stride; 2]),
-            ints("pads", &[1; 4]),
+            ints_attribute("kernel_shape", &kernel),
+            ints_attribute("strides", &[stride; 2]),
+            ints_attribute("pads", &[1; 4]),
         ];
         let inputs = vec![input.to_owned(), weight, bias];
         let convolved = self.node(op, &block.name, inputs, attributes);
@@ -161,7 +157,7 @@ impl Graph {
         let weight = self.floats(&format!("{}.weight", head.name), &head.weight);
         let bias = self.floats(&format!("{}.bias", head.name), &head.bias);
         let inputs = vec![input.to_owned(), weight, bias];
-        let attributes = vec![ints("kernel_shape", &[1; 2])];
+        let attributes = vec![ints_attribute("kernel_shape", &[1; 2])];
         self.0.node.push(node(
             "Conv",
             &format!("{}.head", head.name),
@@ -172,47 +168,29 @@ impl Graph {
     }
 
     fn floats(&mut self, name: &str, values: &Tensor) -> String {
-        let dims = values.size();
+        let dims: Vec<usize> = values.size().iter().map(|n| *n as usize).collect();
         let flat = values.detach().to_device(tch::Device::Cpu).contiguous().view([-1]);
         let values = Vec::<f32>::try_from(flat).expect("a float tensor");
-        let raw_data = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        self.initialiser(name, dims, DataType::Float, raw_data)
+        self.0.initializer.push(f32_tensor(name, &dims, &values));
+        name.to_owned()
     }
 
     fn shape(&mut self, name: &str, values: &[i64]) -> String {
-        let raw_data = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        self.initialiser(name, vec![values.len() as i64], DataType::Int64, raw_data)
-    }
-
-    fn initialiser(
-        &mut self,
-        name: &str,
-        dims: Vec<i64>,
-        kind: DataType,
-        raw_data: Vec<u8>,
-    ) -> String {
-        self.0.initializer.push(TensorProto {
-            name: name.to_owned(),
-            dims,
-            data_type: kind as i32,
-            raw_data,
-            ..Default::default()
-        });
+        self.0.initializer.push(i64_tensor(name, &[values.len()], values));
         name.to_owned()
     }
 
     /// The bytes of the file; input and outputs with their shapes.
     fn model(mut self, name: &str, input: (&str, &[i64]), outputs: &[(&str, &[i64])]) -> Vec<u8> {
         self.0.name = name.to_owned();
-        self.0.input = vec![value(input.0, input.1)];
-        self.0.output = outputs.iter().map(|(name, shape)| value(name, shape)).collect();
+        let sides = |shape: &[i64]| shape.iter().map(|n| *n as usize).collect::<Vec<_>>();
+        self.0.input = vec![f32_info(input.0, &sides(input.1))];
+        let output = |(name, shape): &(&str, &[i64])| f32_info(name, &sides(shape));
+        self.0.output = outputs.iter().map(output).collect();
         ModelProto {
-            ir_version: IR,
-            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
             producer_name: env!("CARGO_PKG_NAME").to_owned(),
             producer_version: env!("CARGO_PKG_VERSION").to_owned(),
-            graph: Some(self.0),
-            ..Default::default()
+            ..build::model(self.0)
         }
         .encode_to_vec()
     }
@@ -225,55 +203,7 @@ fn node(
     output: &str,
     attribute: Vec<AttributeProto>,
 ) -> NodeProto {
-    NodeProto {
-        op_type: op.to_owned(),
-        name: name.to_owned(),
-        input,
-        output: vec![output.to_owned()],
-        attribute,
-        ..Default::default()
-    }
-}
-
-fn ints(name: &str, values: &[i64]) -> AttributeProto {
-    AttributeProto {
-        name: name.to_owned(),
-        r#type: AttributeType::Ints as i32,
-        ints: values.to_vec(),
-        ..Default::default()
-    }
-}
-
-fn int(name: &str, value: i64) -> AttributeProto {
-    AttributeProto {
-        name: name.to_owned(),
-        r#type: AttributeType::Int as i32,
-        i: value,
-        ..Default::default()
-    }
-}
-
-fn float(name: &str, value: f32) -> AttributeProto {
-    AttributeProto {
-        name: name.to_owned(),
-        r#type: AttributeType::Float as i32,
-        f: value,
-        ..Default::default()
-    }
-}
-
-fn value(name: &str, shape: &[i64]) -> ValueInfoProto {
-    let dim = shape
-        .iter()
-        .map(|n| Dimension { value: Some(DimValue(*n)), ..Default::default() })
-        .collect();
-    let tensor = type_proto::Tensor {
-        elem_type: DataType::Float as i32,
-        shape: Some(TensorShapeProto { dim }),
-    };
-    let r#type =
-        TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
-    ValueInfoProto { name: name.to_owned(), r#type: Some(r#type), ..Default::default() }
+    NodeProto { name: name.into(), input, attribute, ..build::node(op, &[], output) }
 }
 
 #[cfg(test)]
@@ -281,27 +211,23 @@ mod tests {
     use super::*;
     use crate::nets::Student;
     use crate::warp::{Grid, tests::noise};
+    use intraop_engine::reference;
 
-    /// Largest difference between output number `output` of a graph run by tract and what tch
-    /// computed on the same input.
+    /// Largest difference between output number `output` of a graph, run by an engine that is not
+    /// ours, and what tch computed on the same input.
     fn difference(
         model: &[u8],
         input: &Tensor,
         output: usize,
         expected: &Tensor,
     ) -> anyhow::Result<f32> {
-        use tract_onnx::prelude::*;
-        let plan = tract_onnx::onnx()
-            .model_for_read(&mut &model[..])?
-            .into_optimized()?
-            .into_runnable()?;
-        let shape: Vec<usize> = input.size().iter().map(|n| *n as usize).collect();
-        let flat = |t: &tch::Tensor| {
+        let flat = |t: &Tensor| {
             Vec::<f32>::try_from(t.detach().to_device(tch::Device::Cpu).contiguous().view([-1]))
         };
-        let input = tract_onnx::prelude::Tensor::from_shape(&shape, &flat(input)?)?;
-        let found = plan.run(tvec!(input.into()))?;
-        let found = found[output].to_plain_array_view::<f32>()?.to_owned();
+        let shape: Vec<usize> = input.size().iter().map(|n| *n as usize).collect();
+        let inputs = [(&shape[..], &flat(input)?[..])];
+        let found = reference::outputs("export", &ModelProto::decode(model)?, &inputs)?;
+        let (_, found) = &found[output];
         let expected = flat(expected)?;
         anyhow::ensure!(
             found.len() == expected.len(),
@@ -337,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn normalisations_are_folded_into_convolutions() {
+    fn normalizations_are_folded_into_convolutions() {
         let net = Unet::new(4, 2, 5, tch::Device::Cpu);
         let frames = noise(&[3, 1, 64, 96], 6);
         // Running means and variances that are not 0 and 1, heads that say something.

@@ -1,18 +1,17 @@
 //! Random numbers of our own: a resumed run must draw what the run that never stopped would
 //! have drawn, so every step has its own generator, seeded by (seed, step).
 
-use intraop::phantom;
 
 /// What training draws, from the library's own generator.
-pub struct Random(phantom::Random);
+pub struct Random(intraop_engine::Random);
 
 impl Random {
     pub fn new(seed: u64, step: u64) -> Self {
-        // The seed is mixed before the step is added, so that neighbours of one do not draw
-        // what neighbours of the other draw.
-        let mixed = phantom::Random::new(seed).next_u64();
-        let own = phantom::Random::new(mixed.wrapping_add(step)).next_u64();
-        Random(phantom::Random::new(own))
+        // The seed is mixed before the step is added, so that neighbors of one do not draw
+        // what neighbors of the other draw.
+        let mixed = intraop_engine::Random::new(seed).next_u64();
+        let own = intraop_engine::Random::new(mixed.wrapping_add(step)).next_u64();
+        Random(intraop_engine::Random::new(own))
     }
 
     /// Uniform in [−1, 1).

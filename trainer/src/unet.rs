@@ -14,7 +14,7 @@ pub const MASK: usize = 2;
 const MOMENTUM: f64 = 0.05;
 pub const EPS: f64 = 1e-5;
 
-/// A convolution without bias, a batch normalisation and ReLU.
+/// A convolution without bias, a batch normalization and ReLU.
 pub struct Block {
     pub name: String,
     pub weight: Tensor,
@@ -73,7 +73,7 @@ impl Block {
         map.batch_norm(gain, shift, mean, variance, training, MOMENTUM, EPS, false).relu_()
     }
 
-    /// Weight and bias of the convolution with the normalisation by running means in it.
+    /// Weight and bias of the convolution with the normalization by running means in it.
     pub fn folded(&self) -> (Tensor, Tensor) {
         let factor = &self.gain / (&self.variance + EPS).sqrt();
         let shape = if self.kind == Kind::Double { [1, -1, 1, 1] } else { [-1, 1, 1, 1] };

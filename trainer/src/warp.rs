@@ -15,7 +15,7 @@ pub struct Grid {
     /// Every voxel's own position: [1, 3, D, H, W].
     pub identity: Tensor,
     /// (size − 1) / 2: [1, 3, 1].
-    centre: Tensor,
+    center: Tensor,
     /// 2 / (size − 1), from voxels to the [−1, 1] of `grid_sampler`: [1, 3, 1, 1, 1].
     scale: Tensor,
 }
@@ -36,7 +36,7 @@ impl Grid {
         Grid {
             size,
             identity,
-            centre: per_axis(|n| n / 2.0).reshape([1, 3, 1]),
+            center: per_axis(|n| n / 2.0).reshape([1, 3, 1]),
             scale: per_axis(|n| 2.0 / n).reshape([1, 3, 1, 1, 1]),
         }
     }
@@ -82,7 +82,7 @@ impl Grid {
         let w = parameters.narrow(1, 0, 9).reshape([n, 3, 3]);
         let b = parameters.narrow(1, 9, 3).reshape([n, 3, 1]);
         let p = positions.flatten(2, 4);
-        let moved = w.matmul(&(&p - &self.centre)) + b + p;
+        let moved = w.matmul(&(&p - &self.center)) + b + p;
         let [width, h, d] = self.size;
         moved.view([n, 3, d, h, width])
     }

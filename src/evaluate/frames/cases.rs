@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use csv::StringRecord;
 
 use super::columns::{self, BOX, ELLIPSE, FRAME, IMAGE, PIXEL, VIEW};
-use crate::image::Ellipse;
+use crate::image::{Ellipse, is_pixel_size};
 use crate::package::Manifest;
 use crate::{Error, Result};
 
@@ -34,7 +34,7 @@ pub struct Truth {
 /// The outline of what a mask shows.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outline {
-    /// An ellipse in millimetres from the centre of the first pixel.
+    /// An ellipse in millimeters from the center of the first pixel.
     Ellipse(Ellipse),
     /// The ellipse inscribed in the box of this name, in pixels.
     Box { name: String, ellipse: Ellipse },
@@ -128,9 +128,9 @@ impl Line<'_> {
     }
 
     fn outline(&self) -> Result<Option<Outline>> {
-        let shaped = |centre, [a, b]: [f64; 2], angle, column: &str| {
+        let shaped = |center, [a, b]: [f64; 2], angle, column: &str| {
             // The map brings the long axis to the front.
-            let ellipse = Ellipse { centre, semi_axes: [a, b], angle };
+            let ellipse = Ellipse { center, semi_axes: [a, b], angle };
             let ellipse = ellipse.mapped([[1.0, 0.0], [0.0, 1.0]], [0.0; 2]);
             let ellipse = ellipse.filter(|_| a > 0.0 && b > 0.0);
             ellipse.ok_or_else(|| self.wrong(column, "above 0", "correct the size"))
@@ -162,7 +162,7 @@ impl Line<'_> {
             [Some(x), Some(y)] => [x, y],
             _ => [f64::NAN; 2],
         };
-        if size.iter().all(|mm| (1e-4..=100.0).contains(mm)) {
+        if is_pixel_size(size) {
             return Ok(Some(size));
         }
         Err(self.wrong(

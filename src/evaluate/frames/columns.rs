@@ -17,7 +17,7 @@ pub(super) const ELLIPSE: [&str; 5] =
     ["center_x_mm", "center_y_mm", "semi_a_mm", "semi_b_mm", "angle_rad"];
 /// The circumference that goes with it; the truth of the measurement HC, where there is one.
 const AROUND: &str = "hc_mm";
-/// What follows a box's name: its centre, width and height.
+/// What follows a box's name: its center, width and height.
 pub(super) const BOX: [&str; 4] = ["_x_px", "_y_px", "_w_px", "_h_px"];
 
 /// Endings that say that a column is a truth.

@@ -89,7 +89,7 @@ impl<'a> Rules<'a> {
     /// What a case's truth means for a frame whose pixels have this size.
     ///
     /// # Errors
-    /// [`Error::Unusable`] for an ellipse in millimetres without a pixel size.
+    /// [`Error::Unusable`] for an ellipse in millimeters without a pixel size.
     pub fn expected(
         &self,
         truth: &Truth,
@@ -100,7 +100,7 @@ impl<'a> Rules<'a> {
             None => None,
             Some(Outline::Ellipse(ellipse)) => {
                 let Some([x, y]) = mm_per_px else {
-                    let problem = "the truth is in millimetres, the pixel size is not known";
+                    let problem = "the truth is in millimeters, the pixel size is not known";
                     return Err(Error::unusable(name, problem, "fill in mm_per_px"));
                 };
                 let mask = self.mask.map(String::from);
@@ -121,7 +121,7 @@ impl<'a> Rules<'a> {
         if let (Some(names), Some(Outline::Ellipse(ellipse)), Some([x, y])) =
             (&self.ends, &truth.outline, mm_per_px)
         {
-            // Of the axes in millimetres: with unequal pixels those in pixels are others.
+            // Of the axes in millimeters: with unequal pixels those in pixels are others.
             let ends = ellipse.ends().map(|end| [end[0] / x, end[1] / y]);
             landmarks.extend(names.iter().cloned().zip(ends));
         }

@@ -13,7 +13,7 @@ pub use expected::{Expected, Region, Rules};
 pub use page::page;
 pub use per_case::write_per_case;
 pub use score::{LandmarkScore, MeasurementScore, RegionScore, Scores, ViewScore, score};
-pub use summary::{Failure, LandmarkSummary, MeasurementSummary, Summary, summarise};
+pub use summary::{Failure, LandmarkSummary, MeasurementSummary, Summary, summarize};
 
 /// One row of `per_case.csv`: a frame's scores, or why there are none.
 pub struct Outcome {

@@ -2,9 +2,9 @@
 
 use super::summary::error_curve;
 use super::{LandmarkScore, MeasurementSummary, Outcome, Scores, Summary};
-use crate::engine::Session;
 use crate::evaluate::facts;
 use crate::html::{Cell, Column, Marks, Page, Plot, Table, Worst};
+use crate::session::Session;
 
 /// The page of a run: figures, plots, every frame, worst first.
 pub fn page(session: &Session, summary: &Summary, outcomes: &[Outcome]) -> String {

@@ -63,7 +63,7 @@ fn columns(manifest: &Manifest) -> Vec<(String, Value)> {
         let (px, mm, share) = (error(name.into()), error(name.into()), error(name.into()));
         add(&format!("{name}_error_px"), number(move |s| Some(px(s)?.px)));
         add(&format!("{name}_error_mm"), number(move |s| mm(s)?.mm));
-        add(&format!("{name}_error_normalised"), number(move |s| Some(share(s)?.normalised)));
+        add(&format!("{name}_error_normalized"), number(move |s| Some(share(s)?.normalized)));
     }
     for wanted in &manifest.measurements {
         let score = |name: String| move |s: &Scores| s.measurements.get(&name).cloned();

@@ -51,12 +51,12 @@ impl MeasurementScore {
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct RegionScore {
     pub found: bool,
-    /// Of the ellipse where the truth is one in millimetres, else of the mask; 0 where nothing was
+    /// Of the ellipse where the truth is one in millimeters, else of the mask; 0 where nothing was
     /// found.
     pub dice: f64,
     /// Of the mask's own pixels; `None` without a mask.
     pub mask_dice: Option<f64>,
-    /// Between the outlines of what `dice` compares; in millimetres where `mm`, else in pixels.
+    /// Between the outlines of what `dice` compares; in millimeters where `mm`, else in pixels.
     pub hd95: Option<f64>,
     pub mm: bool,
 }
@@ -104,7 +104,7 @@ pub fn score(findings: &Findings, expected: Option<&Expected>, size: [usize; 2])
     for (name, (truth, unit)) in &expected.measurements {
         let missing = MeasurementScore { value: None, sd: None, unit, truth: None };
         let score = scores.measurements.entry(name.clone()).or_insert(missing);
-        // Without a pixel size, millimetres have nothing to be compared with.
+        // Without a pixel size, millimeters have nothing to be compared with.
         score.truth = (score.unit == *unit).then_some(*truth);
     }
     scores.region = expected.region.as_ref().map(|r| region(findings, r, size)).transpose()?;

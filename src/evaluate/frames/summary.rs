@@ -3,10 +3,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{LandmarkScore, Outcome, RegionScore, Scores};
-use crate::engine::Session;
 use crate::metrics::statistics::{mean, median, sd};
 use crate::metrics::{Confusion, ErrorCurve, FrameError, agreement};
 use crate::package::Task;
+use crate::session::Session;
 
 /// `report.json` of `evaluate`, frames: what applies. docs/evaluation.md defines each figure.
 #[derive(Debug, Clone, Serialize)]
@@ -73,7 +73,7 @@ pub struct LandmarkSummary {
     pub error_mm_mean: Option<f64>,
     /// As a share of the frame's diagonal.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub error_normalised_mean: Option<f64>,
+    pub error_normalized_mean: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auc: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -114,7 +114,7 @@ pub struct Failure {
 
 /// Sums up the outcomes of a run. A landmark has failed where its error is beyond `limit`, a share
 /// of the frame's diagonal.
-pub fn summarise(session: &Session, outcomes: &[Outcome], limit: f64) -> Summary {
+pub fn summarize(session: &Session, outcomes: &[Outcome], limit: f64) -> Summary {
     let manifest = &session.package().manifest;
     let all: Vec<&Scores> = outcomes.iter().filter_map(|o| o.result.as_ref().ok()).collect();
     let with: Vec<&Scores> = all.iter().copied().filter(|s| s.expected).collect();
@@ -188,7 +188,7 @@ fn of_landmarks(scores: &[&LandmarkScore], limit: f64) -> LandmarkSummary {
         error_px_mean: mean(&each(&|e| Some(e.px))),
         error_px_median: median(each(&|e| Some(e.px))),
         error_mm_mean: mean(&each(&|e| e.mm)),
-        error_normalised_mean: mean(&each(&|e| Some(e.normalised))),
+        error_normalized_mean: mean(&each(&|e| Some(e.normalized))),
         auc: curve.as_ref().map(ErrorCurve::auc),
         failure_rate: curve.as_ref().map(ErrorCurve::failure_rate),
         sd_calibration: ratio(calibration),
@@ -197,7 +197,7 @@ fn of_landmarks(scores: &[&LandmarkScore], limit: f64) -> LandmarkSummary {
 
 /// Over shares of the frames' diagonals, up to `limit`.
 pub(super) fn error_curve(scores: &[&LandmarkScore], limit: f64) -> Option<ErrorCurve> {
-    let error = |s: &&LandmarkScore| s.error.map_or(f64::INFINITY, |e| e.normalised);
+    let error = |s: &&LandmarkScore| s.error.map_or(f64::INFINITY, |e| e.normalized);
     ErrorCurve::new(scores.iter().map(error), limit)
 }
 

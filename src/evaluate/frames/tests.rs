@@ -75,7 +75,7 @@ fn every_column_is_read() {
 }
 
 #[test]
-fn outlines_are_ellipses_in_millimetres_or_boxes_in_pixels() {
+fn outlines_are_ellipses_in_millimeters_or_boxes_in_pixels() {
     let csv = "image,center_x_mm,center_y_mm,semi_a_mm,semi_b_mm,angle_rad,\
                disc_x_px,disc_y_px,disc_w_px,disc_h_px\n\
                i.png,10,20,3,5,0,,,,\ni.png,,,,,,8,9,6,4\ni.png,,,,,,,,,\n";
@@ -83,10 +83,10 @@ fn outlines_are_ellipses_in_millimetres_or_boxes_in_pixels() {
     let outline = |i: usize| cases[i].truth.as_ref()?.outline.clone();
     let Some(Outline::Ellipse(ellipse)) = outline(0) else { panic!("no ellipse") };
     // semi_b is the long axis, down.
-    assert!((ellipse.semi_axes[0] - 5.0).abs() < 1e-9 && ellipse.centre == [10.0, 20.0]);
+    assert!((ellipse.semi_axes[0] - 5.0).abs() < 1e-9 && ellipse.center == [10.0, 20.0]);
     assert!((ellipse.angle.abs() - std::f64::consts::FRAC_PI_2).abs() < 1e-9);
     let Some(Outline::Box { name, ellipse }) = outline(1) else { panic!("no box") };
-    assert_eq!((name.as_str(), ellipse.centre), ("disc", [8.0, 9.0]));
+    assert_eq!((name.as_str(), ellipse.center), ("disc", [8.0, 9.0]));
     assert!((ellipse.semi_axes[0] - 3.0).abs() < 1e-9 && (ellipse.semi_axes[1] - 2.0).abs() < 1e-9);
     assert_eq!(outline(2), None);
 }
@@ -128,7 +128,7 @@ fn what_is_malformed_is_named() {
 
 /// 25 and 15 mm, in pixels of 0.5 mm.
 fn ellipse() -> Truth {
-    let ellipse = Ellipse { centre: [40.0, 30.0], semi_axes: [25.0, 15.0], angle: 0.3 };
+    let ellipse = Ellipse { center: [40.0, 30.0], semi_axes: [25.0, 15.0], angle: 0.3 };
     Truth { outline: Some(Outline::Ellipse(ellipse)), ..Truth::default() }
 }
 
@@ -141,7 +141,7 @@ fn the_manifest_says_what_an_ellipse_is_the_truth_of() {
     let expected = rules.expected(&truth, mm, "i").unwrap();
     let region = expected.region.unwrap();
     assert_eq!((region.mask.as_deref(), region.as_ellipse), (Some("skull"), true));
-    let in_pixels = Ellipse { centre: [80.0, 60.0], semi_axes: [50.0, 30.0], angle: 0.3 };
+    let in_pixels = Ellipse { center: [80.0, 60.0], semi_axes: [50.0, 30.0], angle: 0.3 };
     for (name, end) in ["a", "b", "c", "d"].iter().zip(in_pixels.ends()) {
         let found = expected.landmarks[*name];
         assert!((found[0] - end[0]).hypot(found[1] - end[1]) < 1e-9, "{name}");
@@ -164,7 +164,7 @@ fn the_manifest_says_what_an_ellipse_is_the_truth_of() {
     let angle = (20f64.atan2(10.0) - b[1].atan2(b[0])).abs().to_degrees();
     let tilt = expected.measurements["tilt"];
     assert!((tilt.0 - angle).abs() < 1e-9 && tilt.1 == "deg", "{tilt:?} {angle}");
-    // Without a pixel size there are no millimetres.
+    // Without a pixel size there are no millimeters.
     let error = rules.expected(&truth, None, "i.png").unwrap_err().to_string();
     assert!(error.contains("i.png") && error.contains("mm_per_px"), "{error}");
 }
@@ -178,7 +178,7 @@ fn an_outline_that_fits_nothing_or_several_things_is_refused() {
         truth: Some(truth),
     };
     let boxed = |name: &str| {
-        let ellipse = Ellipse { centre: [9.0; 2], semi_axes: [3.0, 2.0], angle: 0.0 };
+        let ellipse = Ellipse { center: [9.0; 2], semi_axes: [3.0, 2.0], angle: 0.0 };
         let outline = Some(Outline::Box { name: name.into(), ellipse });
         Truth { outline, ..Truth::default() }
     };

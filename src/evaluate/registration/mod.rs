@@ -10,14 +10,14 @@ use serde::Serialize;
 pub use cases::{CaseRow, read_cases};
 pub use page::page;
 
-use crate::engine::Session;
 use crate::metrics::statistics::{mean, median, sd};
-use crate::registration::Report;
+use crate::registration::RegistrationReport;
+use crate::session::Session;
 
 /// One row of `per_case.csv`: a pair's report, or why there is none.
 pub struct Outcome {
     pub row: CaseRow,
-    pub result: Result<Report, String>,
+    pub result: Result<RegistrationReport, String>,
 }
 
 /// `report.json` of `evaluate`, registration. Means are over the cases that have the figure.
@@ -54,9 +54,10 @@ pub struct Failure {
 }
 
 /// Sums up the outcomes of a run.
-pub fn summarise(model: &str, session: &Session, outcomes: &[Outcome]) -> Summary {
-    let reports: Vec<&Report> = outcomes.iter().filter_map(|o| o.result.as_ref().ok()).collect();
-    let each = |figure: &dyn Fn(&Report) -> Option<f64>| -> Vec<f64> {
+pub fn summarize(model: &str, session: &Session, outcomes: &[Outcome]) -> Summary {
+    let reports: Vec<&RegistrationReport> =
+        outcomes.iter().filter_map(|o| o.result.as_ref().ok()).collect();
+    let each = |figure: &dyn Fn(&RegistrationReport) -> Option<f64>| -> Vec<f64> {
         reports.iter().filter_map(|r| figure(r)).collect()
     };
     let dice = each(&|r| r.measures.dice.as_ref()?.mean_after);
@@ -98,7 +99,7 @@ fn failure(outcome: &Outcome) -> Option<Failure> {
 }
 
 /// Mean over the labels that both sides have.
-fn mean_hd95(report: &Report) -> Option<f64> {
+fn mean_hd95(report: &RegistrationReport) -> Option<f64> {
     let per_label = &report.measures.hd95_mm.as_ref()?.after;
     mean(&per_label.values().copied().flatten().collect::<Vec<_>>())
 }
@@ -132,7 +133,7 @@ pub fn write_per_case(
     let text = |v: Option<f64>| v.map_or(String::new(), |v| format!("{v:.6}"));
     for outcome in outcomes {
         let report = outcome.result.as_ref().ok();
-        let figure = |f: &dyn Fn(&Report) -> Option<f64>| text(report.and_then(f));
+        let figure = |f: &dyn Fn(&RegistrationReport) -> Option<f64>| text(report.and_then(f));
         csv.write_record([
             outcome.row.fixed.display().to_string(),
             outcome.row.moving.display().to_string(),

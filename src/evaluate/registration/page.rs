@@ -1,14 +1,14 @@
 //! What `report.html` of a registration evaluation says.
 
 use super::{Outcome, Summary, mean_hd95};
-use crate::engine::Session;
 use crate::evaluate::facts;
 use crate::html::{Cell, Column, Marks, Page, Plot, Table, Worst};
-use crate::registration::Report;
+use crate::registration::RegistrationReport;
+use crate::session::Session;
 
 /// The page of a run: figures, plots, every case, worst first.
 pub fn page(session: &Session, summary: &Summary, outcomes: &[Outcome]) -> String {
-    let reports: Vec<(String, &Report)> = outcomes
+    let reports: Vec<(String, &RegistrationReport)> = outcomes
         .iter()
         .filter_map(|o| Some((o.row.names().join(" ← "), o.result.as_ref().ok()?)))
         .collect();
@@ -34,8 +34,8 @@ pub fn page(session: &Session, summary: &Summary, outcomes: &[Outcome]) -> Strin
     page.to_html()
 }
 
-fn warnings(reports: &[(String, &Report)]) -> Vec<String> {
-    let of_case = |(name, report): &(String, &Report)| {
+fn warnings(reports: &[(String, &RegistrationReport)]) -> Vec<String> {
+    let of_case = |(name, report): &(String, &RegistrationReport)| {
         report.measures.warnings.iter().map(|w| format!("{name}: {w}")).collect::<Vec<_>>()
     };
     reports.iter().flat_map(of_case).collect()
@@ -66,8 +66,8 @@ fn figures(s: &Summary) -> Vec<(String, String)> {
     figures
 }
 
-fn plots(reports: &[(String, &Report)]) -> Vec<Plot> {
-    let each = |figure: &dyn Fn(&Report) -> Option<f64>| -> Vec<f64> {
+fn plots(reports: &[(String, &RegistrationReport)]) -> Vec<Plot> {
+    let each = |figure: &dyn Fn(&RegistrationReport) -> Option<f64>| -> Vec<f64> {
         reports.iter().filter_map(|(_, r)| figure(r)).collect()
     };
     let mut plots = Vec::new();
@@ -123,7 +123,7 @@ fn plots(reports: &[(String, &Report)]) -> Vec<Plot> {
     plots
 }
 
-fn table(reports: &[(String, &Report)]) -> Table {
+fn table(reports: &[(String, &RegistrationReport)]) -> Table {
     const COLUMNS: [(&str, usize); 8] = [
         ("pair", 0),
         ("Dice before", 3),
@@ -134,7 +134,7 @@ fn table(reports: &[(String, &Report)]) -> Table {
         ("NCC after", 3),
         ("total ms", 0),
     ];
-    let row = |(name, r): &(String, &Report)| {
+    let row = |(name, r): &(String, &RegistrationReport)| {
         let m = &r.measures;
         let dice = m.dice.as_ref();
         let numbers = [
@@ -149,11 +149,11 @@ fn table(reports: &[(String, &Report)]) -> Table {
         let numbers = numbers.map(|v| Cell::Number(v.unwrap_or(f64::NAN)));
         [Cell::Text(name.clone())].into_iter().chain(numbers).collect()
     };
-    let labelled = reports.iter().any(|(_, r)| r.measures.dice.is_some());
+    let labeled = reports.iter().any(|(_, r)| r.measures.dice.is_some());
     Table {
         title: "Cases".into(),
         columns: COLUMNS.map(|(name, decimals)| Column { name: name.into(), decimals }).into(),
         rows: reports.iter().map(row).collect(),
-        worst: Some(Worst::Lowest(if labelled { 2 } else { 6 })),
+        worst: Some(Worst::Lowest(if labeled { 2 } else { 6 })),
     }
 }

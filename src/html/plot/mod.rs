@@ -21,7 +21,7 @@ type Axes<'a, 'b> = Result<
     DrawingAreaErrorKind<std::io::Error>,
 >;
 
-// Colours of middle lightness: legible on white and on black.
+// Colors of middle lightness: legible on white and on black.
 const LINE: RGBColor = RGBColor(128, 134, 145);
 const SERIES: [RGBColor; 3] =
     [RGBColor(143, 152, 168), RGBColor(42, 125, 212), RGBColor(32, 158, 122)];
@@ -35,7 +35,7 @@ const FONT: (&str, u32) = ("sans-serif", 16);
 const NAME: usize = 24;
 
 impl Plot {
-    /// Names and colours of what is drawn; empty where there is nothing to tell apart.
+    /// Names and colors of what is drawn; empty where there is nothing to tell apart.
     pub(super) fn legend(&self) -> Vec<(String, String)> {
         let css = |c: RGBColor| format!("#{:02x}{:02x}{:02x}", c.0, c.1, c.2);
         match &self.marks {
@@ -50,13 +50,13 @@ impl Plot {
             Marks::Strips { series, .. } if series.len() > 1 => series
                 .iter()
                 .enumerate()
-                .map(|(i, name)| (name.clone(), css(series_colour(i, series.len()))))
+                .map(|(i, name)| (name.clone(), css(series_color(i, series.len()))))
                 .collect(),
             Marks::Series(lines) if lines.len() > 1 => {
-                curves::legend(lines).map(|(name, colour)| (name.to_owned(), css(colour))).collect()
+                curves::legend(lines).map(|(name, color)| (name.to_owned(), css(color))).collect()
             }
             Marks::Curves(lines) => {
-                curves::legend(lines).map(|(name, colour)| (name.to_owned(), css(colour))).collect()
+                curves::legend(lines).map(|(name, color)| (name.to_owned(), css(color))).collect()
             }
             _ => Vec::new(),
         }
@@ -131,8 +131,8 @@ impl Plot {
         chart.draw_series([PathElement::new(diagonal, LINE.stroke_width(1))])?;
         let radius = if points.len() > 100 { 3 } else { 4 };
         chart.draw_series(finite_pairs(points).map(|[x, y]| {
-            let colour = if y < x { BELOW } else { MAIN };
-            Circle::new((x, y), radius, colour.mix(0.7).filled())
+            let color = if y < x { BELOW } else { MAIN };
+            Circle::new((x, y), radius, color.mix(0.7).filled())
         }))?;
         Ok(())
     }
@@ -207,35 +207,35 @@ impl Plot {
             let lane = 0.8 / series.max(1) as f64;
             for (s, values) in values.iter().take(series.max(1)).enumerate() {
                 let middle = top - 0.1 - lane * (s as f64 + 0.5);
-                let colour = series_colour(s, series);
+                let color = series_color(s, series);
                 let mut sorted: Vec<f64> =
                     values.iter().copied().filter(|v| v.is_finite()).collect();
                 sorted.sort_by(f64::total_cmp);
-                chart.draw_series(dots(&sorted, middle, lane, colour))?;
-                chart.draw_series(quartile_box(&sorted, middle, lane, colour))?;
+                chart.draw_series(dots(&sorted, middle, lane, color))?;
+                chart.draw_series(quartile_box(&sorted, middle, lane, color))?;
             }
         }
         Ok(())
     }
 }
 
-/// The last series is the one to look at: it has the main colour where there are two or fewer.
-fn series_colour(index: usize, series: usize) -> RGBColor {
+/// The last series is the one to look at: it has the main color where there are two or fewer.
+fn series_color(index: usize, series: usize) -> RGBColor {
     if series <= 1 { MAIN } else { SERIES[index % SERIES.len()] }
 }
 
-/// Dots spread over the lane so that equal values stay apart; the golden ratio keeps neighbours
+/// Dots spread over the lane so that equal values stay apart; the golden ratio keeps neighbors
 /// in value far from each other without a random number.
 fn dots(
     sorted: &[f64],
     middle: f64,
     lane: f64,
-    colour: RGBColor,
+    color: RGBColor,
 ) -> impl Iterator<Item = Circle<(f64, f64), i32>> {
     let (radius, opacity) = if sorted.len() > 60 { (2, 0.3) } else { (3, 0.4) };
     sorted.iter().enumerate().map(move |(i, value)| {
         let spread = (i as f64 * 0.618_034).fract() - 0.5;
-        Circle::new((*value, middle + spread * lane * 0.55), radius, colour.mix(opacity).filled())
+        Circle::new((*value, middle + spread * lane * 0.55), radius, color.mix(opacity).filled())
     })
 }
 
@@ -245,7 +245,7 @@ fn quartile_box(
     sorted: &[f64],
     middle: f64,
     lane: f64,
-    colour: RGBColor,
+    color: RGBColor,
 ) -> Vec<PathElement<(f64, f64)>> {
     if sorted.len() < 5 {
         return Vec::new();
@@ -254,8 +254,8 @@ fn quartile_box(
     let (low, high) = (middle - lane * 0.36, middle + lane * 0.36);
     let outline = vec![(q1, low), (q1, high), (q3, high), (q3, low), (q1, low)];
     vec![
-        PathElement::new(outline, colour.stroke_width(2)),
-        PathElement::new(vec![(q2, low), (q2, high)], colour.stroke_width(4)),
+        PathElement::new(outline, color.stroke_width(2)),
+        PathElement::new(vec![(q2, low), (q2, high)], color.stroke_width(4)),
     ]
 }
 

@@ -69,7 +69,7 @@ class VoxelMorph(nn.Module):
 
 
 class Theta(nn.Module):
-    """An affine stage for `affine_grid`: a matrix of 3×4 in normalised coordinates."""
+    """An affine stage for `affine_grid`: a matrix of 3×4 in normalized coordinates."""
 
     def __init__(self):
         super().__init__()
@@ -192,7 +192,7 @@ class Views(nn.Module):
 def networks():
     """By name: the network, its inputs' names and shapes, its outputs' names, which axes of an
     input are left open."""
-    volume, pair, frame, colour = (1, 1, 32, 32, 32), (1, 2, 32, 32, 32), (1, 1, 96, 128), (1, 3, 96, 128)
+    volume, pair, frame, color = (1, 1, 32, 32, 32), (1, 2, 32, 32, 32), (1, 1, 96, 128), (1, 3, 96, 128)
     image = {0: "batch", 2: "height", 3: "width"}
     moved = (["moved", "flow"], {})
     return {
@@ -200,9 +200,9 @@ def networks():
         "voxelmorph_integrated": (
             VoxelMorph(integrate=True), {"source": volume, "target": volume}, *moved),
         "theta": (Theta(), {"pair": pair}, ["theta"], {}),
-        "simple_baseline": (SimpleBaseline(), {"input": colour}, ["heatmaps"], image),
+        "simple_baseline": (SimpleBaseline(), {"input": color}, ["heatmaps"], image),
         "unet": (UNet(), {"image": frame}, ["mask"], image),
         "fpn": (FPN(), {"image": frame}, ["heatmaps"], image),
-        "regressor": (Regressor(), {"x": colour}, ["points"], {0: "batch"}),
-        "views": (Views(), {"x": colour}, ["probabilities"], {}),
+        "regressor": (Regressor(), {"x": color}, ["points"], {0: "batch"}),
+        "views": (Views(), {"x": color}, ["probabilities"], {}),
     }

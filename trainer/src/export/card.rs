@@ -1,6 +1,6 @@
 //! The model card: what a user must know of a model before using it.
 
-use intraop::package::Manifest;
+use intraop_core::package::Manifest;
 
 use super::{Options, Stage};
 use crate::checkpoint::{Earlier, Effort, State};
@@ -17,7 +17,7 @@ pub struct Words {
     pub network: String,
     /// How much a step sees.
     pub batch: String,
-    /// What was minimised, and how images were varied.
+    /// What was minimized, and how images were varied.
     pub losses: String,
     /// What the figures were measured on.
     pub aside: String,
@@ -35,7 +35,7 @@ pub fn text<R: Recipe>(
     let sections = [
         ("What it does", does),
         ("Data", data(options, state, manifest, words)),
-        ("Licence", licence(options, manifest)),
+        ("License", license(options, manifest)),
         ("Network", network(stages, words)),
         ("Training", training(options, state, words)),
         ("Figures", figures(options, manifest, words)),
@@ -90,7 +90,7 @@ fn data<R: Recipe>(
     text
 }
 
-/// Where the licence of an SPDX id is, and whether adaptations must bear it too.
+/// Where the license of an SPDX id is, and whether adaptations must bear it too.
 fn creative_commons(id: &str) -> Option<(&'static str, bool)> {
     match id {
         "CC-BY-4.0" => Some(("https://creativecommons.org/licenses/by/4.0/", false)),
@@ -109,14 +109,14 @@ fn terms(manifest: &Manifest) -> String {
     let mut text = format!("The weights and this folder are offered under {}.\n", named(license));
     if let Some((_, share_alike)) = creative_commons(license) {
         if share_alike {
-            text += "Adaptations must be shared under the same licence.\n";
+            text += "Adaptations must be shared under the same license.\n";
         }
         text += "Provided as is, without warranties.\n";
     }
     text
 }
 
-/// The notice that Creative Commons licences want to travel with the work; none for others.
+/// The notice that Creative Commons licenses want to travel with the work; none for others.
 pub fn notice(options: &Options, manifest: &Manifest) -> Option<String> {
     creative_commons(&manifest.license)?;
     let mut text = format!("{} {}\n\n{}\n", manifest.name, manifest.version, terms(manifest));
@@ -134,7 +134,7 @@ pub fn notice(options: &Options, manifest: &Manifest) -> Option<String> {
     Some(text)
 }
 
-fn licence(options: &Options, manifest: &Manifest) -> String {
+fn license(options: &Options, manifest: &Manifest) -> String {
     let mut text = terms(manifest);
     if !options.attribution.is_empty() {
         text += "Who passes them on must keep the attribution above.\n";
@@ -180,7 +180,7 @@ fn training<R: Recipe>(options: &Options, state: &State<R>, words: &Words) -> St
     rows.push(("threads", known(effort.threads, effort.threads > 0)));
     rows.push(("seed", schedule.seed.to_string()));
     rows.push((
-        "optimiser",
+        "optimizer",
         format!(
             "Adam, learning rate {} after {} steps, then half a cosine down to a hundredth at step \
          {}; gradients clipped to norm {}; {}",
@@ -190,7 +190,7 @@ fn training<R: Recipe>(options: &Options, state: &State<R>, words: &Words) -> St
     let rows: String = rows.iter().map(|(k, v)| format!("| {k} | {v} |\n")).collect();
     format!(
         "| | |\n|---|---|\n{rows}\nMade by\n```\n{}\n```\n\
-         Runs that were stopped and resumed give what one run gives. Minimised was the sum of\n{}\n\
+         Runs that were stopped and resumed give what one run gives. Minimized was the sum of\n{}\n\
          ![The course of the training](training.svg)\n\nThe same as a table: `training.csv`.\n",
         commands.join("\n"),
         words.losses

@@ -7,14 +7,15 @@ use plotters::prelude::*;
 
 use std::collections::BTreeSet;
 
-use crate::checkpoint::{Figures, Record};
+use crate::checkpoint::Record;
+use crate::recipe::Figures;
 
 const WIDTH: u32 = 760;
 /// Of each panel.
 const HEIGHT: u32 = 280;
 const FONT: (&str, u32) = ("sans-serif", 16);
 // Of middle lightness: legible on white and on black.
-const GREY: RGBColor = RGBColor(128, 134, 145);
+const GRAY: RGBColor = RGBColor(128, 134, 145);
 const BLUE: RGBColor = RGBColor(42, 125, 212);
 const GREEN: RGBColor = RGBColor(32, 158, 122);
 
@@ -64,12 +65,12 @@ pub fn svg(history: &[Record], panels: &[Panel]) -> String {
         history.iter().filter_map(at).collect()
     };
     let loss = history.iter().map(|r| (r.step as f64, r.loss)).collect();
-    let losses = vec![("training", GREY, loss), ("kept aside", BLUE, held("loss"))];
+    let losses = vec![("training", GRAY, loss), ("kept aside", BLUE, held("loss"))];
     let mut all = vec![("Loss", losses)];
     for panel in panels.iter().filter(|p| !held(p.lines[0].1).is_empty()) {
-        let colours = if panel.lines.len() == 1 { &[GREEN][..] } else { &[GREY, GREEN] };
-        let lines = panel.lines.iter().zip(colours);
-        let lines = lines.map(|((label, name), colour)| (*label, *colour, held(name)));
+        let colors = if panel.lines.len() == 1 { &[GREEN][..] } else { &[GRAY, GREEN] };
+        let lines = panel.lines.iter().zip(colors);
+        let lines = lines.map(|((label, name), color)| (*label, *color, held(name)));
         all.push((panel.title, lines.collect()));
     }
     let last = history.last().map_or(1.0, |r| r.step as f64);
@@ -99,7 +100,7 @@ fn panel(area: &Area, title: &str, last: f64, lines: &[Line]) -> Drawn {
     let high = points().map(|p| p.1).fold(low, f64::max);
     let margin = 0.05 * (high - low).max(1e-3);
     let mut chart = ChartBuilder::on(area)
-        .caption(title, FONT.into_font().color(&GREY))
+        .caption(title, FONT.into_font().color(&GRAY))
         .margin(8)
         .margin_right(24)
         .x_label_area_size(44)
@@ -107,16 +108,16 @@ fn panel(area: &Area, title: &str, last: f64, lines: &[Line]) -> Drawn {
         .build_cartesian_2d(0.0..last, low - margin..high + margin)?;
     chart
         .configure_mesh()
-        .axis_style(GREY)
-        .label_style(FONT.into_font().color(&GREY))
+        .axis_style(GRAY)
+        .label_style(FONT.into_font().color(&GRAY))
         .light_line_style(TRANSPARENT)
-        .bold_line_style(GREY.mix(0.25))
+        .bold_line_style(GRAY.mix(0.25))
         .x_desc("step")
         .x_label_formatter(&|v| format!("{v:.0}"))
         .y_label_formatter(&|v| format!("{v:.2}"))
         .draw()?;
-    for (name, colour, points) in lines {
-        let style = colour.stroke_width(2);
+    for (name, color, points) in lines {
+        let style = color.stroke_width(2);
         chart
             .draw_series(LineSeries::new(points.iter().copied(), style).point_size(2))?
             .label(*name)
@@ -124,7 +125,7 @@ fn panel(area: &Area, title: &str, last: f64, lines: &[Line]) -> Drawn {
     }
     chart
         .configure_series_labels()
-        .label_font(FONT.into_font().color(&GREY))
+        .label_font(FONT.into_font().color(&GRAY))
         .border_style(TRANSPARENT)
         .draw()
 }

@@ -1,5 +1,5 @@
-use intraop::package::{Dtype, Head, HeadKind, Input, Measurement, MeasurementKind, Region, Task};
-use intraop::preprocess::{GridSpec, Step};
+use intraop_core::package::{Dtype, Head, HeadKind, Input, Measurement, MeasurementKind, Region, Task};
+use intraop_core::preprocess::{GridSpec, Step};
 use tch::Tensor;
 
 use super::card::{Words, weighted};
@@ -131,7 +131,7 @@ fn network(recipe: &Settings) -> String {
     format!(
         "A U-Net: five levels of two 3×3 convolutions, the first of stride 2 ({}), and four of a \
          4×4 transposed convolution of stride 2 and a 3×3 convolution, with skips; ReLU, batch \
-         normalisation folded into the convolutions. The heatmaps are read at a quarter, the mask \
+         normalization folded into the convolutions. The heatmaps are read at a quarter, the mask \
          at half of the frame's size, each by a 1×1 convolution.\n",
         channels.join("→")
     )
@@ -172,7 +172,7 @@ const LIMITS: &str = "\
 - Trained on the data above and nothing else; frames of another kind or of other scanners may give \
   wrong places, without a warning.
 - It takes the head's plane as given: it does not say whether the frame is the right one to measure.
-- Millimetres need the frame's pixel size.
+- Millimeters need the frame's pixel size.
 - Of an upright head both ends of an axis may be found at one place: what is measured is measured by
   the mask.
 - Of a head that the frame cuts too little is measured, with a warning.

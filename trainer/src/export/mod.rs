@@ -10,17 +10,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use intraop::engine::{Session, SessionOptions};
-use intraop::package::{
+use intraop_core::session::{Session, SessionOptions};
+use intraop_core::package::{
     Golden, GoldenCase, GoldenOutput, Graph, Head, Input, MANIFEST, Manifest, Measurement, Package,
     Precision, SCHEMA, Task, golden_input, sha256,
 };
-use intraop::preprocess::{GridSpec, Step};
+use intraop_core::preprocess::{GridSpec, Step};
 use serde_json::Value;
 use tch::{Tensor, no_grad};
 
 use crate::checkpoint::{self, State};
-use crate::data::FIRST_SEED;
 use crate::recipe::Recipe;
 use crate::recipe::landmarks::Landmarks;
 use crate::recipe::registration::Registration;
@@ -269,8 +268,8 @@ fn manifest<S: Exported>(
 ) -> Result<Manifest> {
     let recipe = &state.recipe;
     let phantoms = S::phantoms(recipe).map(|count| {
-        let last = FIRST_SEED + count as u64 - 1;
-        format!("Seeded phantoms made by intraop: training seeds {FIRST_SEED} to {last}")
+        let last = FIRST_TRAINING_SEED + count as u64 - 1;
+        format!("Seeded phantoms made by intraop: training seeds {FIRST_TRAINING_SEED} to {last}")
     });
     let data_source = options.data_source.clone().or(phantoms);
     let description = options.description.clone();

@@ -1,5 +1,5 @@
-use intraop::package::{Dtype, Head, HeadKind, Input, Task, Units};
-use intraop::preprocess::{GridSpec, Initial, Step};
+use intraop_core::package::{Dtype, Head, HeadKind, Input, Task, Units};
+use intraop_core::preprocess::{GridSpec, Initial, Step};
 use tch::Tensor;
 
 use super::card::{Words, weighted};
@@ -119,8 +119,8 @@ fn does(recipe: &Settings) -> String {
         String::from(recipe.orientation),
         match recipe.initial {
             Initial::Header => "their headers",
-            Initial::Centres => "the images' centres",
-            Initial::Mass => "their centres of mass",
+            Initial::Centers => "the images' centers",
+            Initial::Mass => "their centers of mass",
         }
     )
 }

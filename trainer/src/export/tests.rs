@@ -1,13 +1,13 @@
 use clap::Parser;
-use intraop::image::Geometry;
-use intraop::{phantom, registration};
+use intraop_core::image::Geometry;
+use intraop_core::{phantom, registration};
 
-use intraop::package::HeadKind;
+use intraop_core::package::HeadKind;
 
 use super::*;
 use tch::Device;
 
-use crate::data::Data;
+use crate::recipe::registration::Data;
 use crate::recipe::landmarks;
 use crate::recipe::registration::Settings;
 
@@ -96,12 +96,12 @@ fn a_package_is_whole_or_absent() {
                 "2 of 10000",
                 url[1],
             ])
-            .chain([uri, "same licence", "without warranties"])
+            .chain([uri, "same license", "without warranties"])
     {
         assert!(card.contains(part), "{part} is missing:\n{card}");
     }
     let notice = std::fs::read_to_string(made.join("LICENSE")).unwrap();
-    for part in [uri, "CC-BY-SA-4.0", "same licence", "without warranties", terms[3], url[1]] {
+    for part in [uri, "CC-BY-SA-4.0", "same license", "without warranties", terms[3], url[1]] {
         assert!(notice.contains(part), "{part} is missing:\n{notice}");
     }
     let table = std::fs::read_to_string(made.join("training.csv")).unwrap();
@@ -161,7 +161,7 @@ fn the_runtime_registers_as_the_student_does() {
         &pair.fixed,
         &pair.moving,
         &Default::default(),
-        &mut intraop::StageTimes::default(),
+        &mut intraop_core::StageTimes::default(),
     )
     .unwrap();
 
@@ -207,7 +207,7 @@ fn without_labels_there_is_no_dice() {
     assert_eq!(names, ["holdout_folding_percent", "holdout_loss", "holdout_step"]);
     let card = std::fs::read_to_string(made.join("README.md")).unwrap();
     assert!(!card.contains("Dice") && !card.contains("holdout_dice"), "{card}");
-    // The terms of other licences are in their own texts.
+    // The terms of other licenses are in their own texts.
     assert!(!made.join("LICENSE").exists());
 }
 

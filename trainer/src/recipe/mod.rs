@@ -4,6 +4,7 @@ pub mod landmarks;
 pub mod registration;
 pub mod run;
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::checkpoint::Figures;
+
+/// Numbers by name.
+pub type Figures = BTreeMap<String, f64>;
 
 /// Everything that decides what the weights become; saved with every checkpoint. Options and
 /// fields have the same names.

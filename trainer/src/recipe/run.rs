@@ -8,10 +8,10 @@ use clap::ArgMatches;
 use indicatif::{ProgressBar, ProgressStyle};
 use tch::{Device, Tensor};
 
-use super::{Recipe, Schedule, run_name};
-use crate::checkpoint::{self, Earlier, Figures, Record, State};
+use super::{Figures, Recipe, Schedule, run_name};
+use crate::checkpoint::{self, Earlier, Record, State};
 use crate::nets::Weights;
-use crate::optimiser::{Adam, rate};
+use crate::optimizer::{Adam, rate};
 use crate::random::Random;
 
 /// How a run goes: when it stops, what it says and saves. No step depends on it.

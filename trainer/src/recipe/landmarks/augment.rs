@@ -3,14 +3,14 @@
 
 use std::f64::consts::PI;
 
-use intraop::engine::Simd;
-use intraop::image::{Ellipse, Frame, Pixels};
-use intraop::preprocess::Step;
-use intraop::preprocess::frames::{FramePipeline, Gaussian};
+use intraop_engine::Simd;
+use intraop_core::image::{Ellipse, Frame, Pixels};
+use intraop_core::preprocess::Step;
+use intraop_core::preprocess::frames::{FramePipeline, Gaussian};
 use nalgebra::{Matrix2, Rotation2, Vector2};
 
 use super::data::{Data, Example, FINER};
-use super::options::NORMALISE;
+use super::options::NORMALIZE;
 use crate::random::Random;
 
 /// At strength 1, each at most: radians, log scale, stretch, shear, shift as a share of the frame.
@@ -36,7 +36,7 @@ pub struct View {
 pub struct Augment {
     size: [usize; 2],
     strength: f64,
-    normalise: FramePipeline,
+    normalize: FramePipeline,
 }
 
 /// From the pixels of an [`Example`] to those of a view.
@@ -47,8 +47,8 @@ struct Placing {
 
 impl Augment {
     pub fn new(size: [usize; 2], strength: f64) -> Self {
-        let normalise = FramePipeline::new(&[Step::Normalise(NORMALISE)], Simd::detect());
-        Augment { size, strength, normalise: normalise.expect("percentiles of frames") }
+        let normalize = FramePipeline::new(&[Step::Normalize(NORMALIZE)], Simd::detect());
+        Augment { size, strength, normalize: normalize.expect("percentiles of frames") }
     }
 
     /// A frame with something to be found or, by the share of `empty`, with nothing: of a clip that
@@ -110,13 +110,13 @@ impl Augment {
         let half = half_box(&mapped(&linear));
         // Where it would be if the frame's middle stayed in the middle, and some shift.
         let before = Placing::new(linear, middle(self.size.map(|n| n * FINER)), middle(self.size));
-        let there = before.of(ellipse.centre);
+        let there = before.of(ellipse.center);
         let to = [0, 1].map(|axis| {
             let free = half[axis] + MARGIN;
             let wanted = there[axis] + self.strength * SHIFT * size[axis] * random.signed();
             wanted.clamp(free, (size[axis] - 1.0 - free).max(free))
         });
-        Placing::new(linear, ellipse.centre, to)
+        Placing::new(linear, ellipse.center, to)
     }
 
     /// A window of a frame beside the ellipse; noise where there is none.
@@ -136,7 +136,7 @@ impl Augment {
             });
             let mut levels =
                 outline.map(|p| ellipse.level((back * (Vector2::from(p) - placing.shift)).into()));
-            let [x, y] = placing.of(ellipse.centre);
+            let [x, y] = placing.of(ellipse.center);
             let inside = (0.0..size[0]).contains(&x) && (0.0..size[1]).contains(&y);
             if !inside && levels.all(|level| level > 1.05) {
                 let input = self.appearance(self.sample(&example.frame, &placing), random);
@@ -188,7 +188,7 @@ impl Augment {
     }
 
     /// Gamma, gain that changes over the frame, speckle, blur, noise, shadows, boxes; then the
-    /// package's normalisation.
+    /// package's normalization.
     fn appearance(&self, mut frame: Frame<f32>, random: &mut Random) -> Vec<f32> {
         let strength = self.strength;
         let [width, height] = self.size;
@@ -221,7 +221,7 @@ impl Augment {
         if some(0.4, random) {
             cover(&mut frame, random);
         }
-        let normal = self.normalise.run(&Pixels::Float(frame), "view");
+        let normal = self.normalize.run(&Pixels::Float(frame), "view");
         // Where augmentation left nothing to be seen.
         normal.map_or_else(|_| vec![0.0; width * height], |ready| ready.frame.data)
     }

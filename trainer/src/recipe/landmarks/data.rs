@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use image::DynamicImage;
-use intraop::engine::Simd;
-use intraop::image::{Ellipse, Frame, FrameTransform, Pixels};
-use intraop::phantom;
-use intraop::preprocess::frames::FramePipeline;
+use intraop_engine::Simd;
+use intraop_core::image::{Ellipse, Frame, FrameTransform, Pixels};
+use intraop_core::phantom;
+use intraop_core::preprocess::frames::FramePipeline;
 use rayon::prelude::*;
 
 use super::Settings;
-use crate::data::FIRST_SEED;
 use crate::random::Random;
 use crate::recipe::run;
 
@@ -23,7 +22,7 @@ pub const FINER: usize = 2;
 const PHANTOM: [usize; 2] = [320, 240];
 
 /// A frame to train on, laid out for a network [`FINER`] times as large, without the final
-/// normalisation.
+/// normalization.
 pub struct Example {
     pub frame: Frame<u8>,
     /// In pixels of the frame; none where there is nothing to be found.
@@ -72,8 +71,8 @@ impl Data {
     /// # Errors
     /// Names the file that cannot be used.
     pub fn read(folder: &Path, empty: Option<&Path>, recipe: &Settings) -> Result<Data> {
-        let mut sources = labelled(folder, "train")?;
-        sources.extend(empty.map_or(Ok(vec![]), unlabelled)?);
+        let mut sources = labeled(folder, "train")?;
+        sources.extend(empty.map_or(Ok(vec![]), unlabeled)?);
         Data::new(sources, recipe)
     }
 
@@ -84,7 +83,7 @@ impl Data {
     pub fn phantoms(count: usize, recipe: &Settings) -> Result<Data> {
         let sources = (0..count).into_par_iter().map(|number| {
             let [width, height] = PHANTOM;
-            let (frame, ellipse) = phantom::frame(FIRST_SEED + number as u64, width, height);
+            let (frame, ellipse) = phantom::frame(phantom::FIRST_TRAINING_SEED + number as u64, width, height);
             let (name, pixels) = (format!("phantom{number:05}_0"), Pixels::Gray8(frame));
             Source { name, pixels, ellipse: Some(ellipse), mm_per_pixel: 1.0 }
         });
@@ -182,7 +181,7 @@ fn example(source: &Source, layout: &FramePipeline) -> Result<Example> {
 }
 
 /// The frames of one split of `folder/ellipses.csv`, from `folder/images`.
-pub fn labelled(folder: &Path, split: &str) -> Result<Vec<Source>> {
+pub fn labeled(folder: &Path, split: &str) -> Result<Vec<Source>> {
     let path = folder.join("ellipses.csv");
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("{}: cannot be read", path.display()))?;
@@ -207,7 +206,7 @@ pub fn labelled(folder: &Path, split: &str) -> Result<Vec<Source>> {
         }
         let mm = real("pixel size(mm)")?;
         let ellipse = Ellipse {
-            centre: [real("center_x_mm")? / mm, real("center_y_mm")? / mm],
+            center: [real("center_x_mm")? / mm, real("center_y_mm")? / mm],
             semi_axes: [real("semi_axes_a_mm")? / mm, real("semi_axes_b_mm")? / mm],
             angle: real("angle_rad")?,
         };
@@ -223,8 +222,8 @@ pub fn labelled(folder: &Path, split: &str) -> Result<Vec<Source>> {
 }
 
 /// The frames of a folder that show nothing to be found.
-pub fn unlabelled(folder: &Path) -> Result<Vec<Source>> {
-    let paths = crate::data::files(folder)?;
+pub fn unlabeled(folder: &Path) -> Result<Vec<Source>> {
+    let paths = crate::files::files(folder)?;
     ensure!(!paths.is_empty(), "{}: expected frames, found none", folder.display());
     paths.par_iter().map(|path| source(path)).collect()
 }
@@ -237,9 +236,9 @@ fn source(path: &Path) -> Result<Source> {
         DynamicImage::ImageLuma16(gray) => {
             Pixels::Gray16(Frame::new(width, height, gray.into_raw()))
         }
-        DynamicImage::ImageRgb8(colours) => {
-            let colours = colours.pixels().map(|p| p.0).collect();
-            Pixels::Rgb8(Frame::new(width, height, colours))
+        DynamicImage::ImageRgb8(colors) => {
+            let colors = colors.pixels().map(|p| p.0).collect();
+            Pixels::Rgb8(Frame::new(width, height, colors))
         }
         other => bail!("{}: expected 8-bit or gray, found {:?}", path.display(), other.color()),
     };

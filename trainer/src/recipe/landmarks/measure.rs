@@ -1,14 +1,14 @@
 //! What is found in the heads' answers, and how far it is from the truth.
 
-use intraop::image::{Ellipse, Frame, FrameTransform};
-use intraop::landmarks::locate;
-use intraop::package::{Peak, PeakMethod, Region};
-use intraop::segmentation::Mask;
+use intraop_core::image::{Ellipse, Frame, FrameTransform};
+use intraop_core::landmarks::locate;
+use intraop_core::package::{Peak, PeakMethod, Region};
+use intraop_core::segmentation::Mask;
 
 use super::data::Held;
 use super::target::in_frame;
 use super::{SKULL, Settings};
-use crate::checkpoint::Figures;
+use crate::recipe::Figures;
 use crate::unet::{HEATMAP, MASK};
 
 /// How a package of this recipe is decoded.
@@ -101,8 +101,8 @@ pub fn figures(held: &[Held], found: &[Found]) -> Figures {
 fn overlap(a: &Ellipse, b: &Ellipse) -> f64 {
     const STEPS: usize = 200;
     let reach = a.semi_axes[0].max(b.semi_axes[0]);
-    let low = [0, 1].map(|i| a.centre[i].min(b.centre[i]) - reach);
-    let high = [0, 1].map(|i| a.centre[i].max(b.centre[i]) + reach);
+    let low = [0, 1].map(|i| a.center[i].min(b.center[i]) - reach);
+    let high = [0, 1].map(|i| a.center[i].max(b.center[i]) + reach);
     let place = |i: usize, axis: usize| {
         low[axis] + (i as f64 + 0.5) / STEPS as f64 * (high[axis] - low[axis])
     };

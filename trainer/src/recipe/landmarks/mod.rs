@@ -9,7 +9,7 @@ mod target;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use intraop::image::Ellipse;
+use intraop_core::image::Ellipse;
 use tch::{Device, Kind, Reduction, Tensor, no_grad};
 
 use augment::Augment;
@@ -20,12 +20,12 @@ pub use measure::peak;
 pub use options::Settings;
 
 use super::run::{self, Term, Trainer, total};
-use crate::checkpoint::Figures;
+use crate::recipe::Figures;
 use crate::nets::Weights;
 use crate::random::Random;
 use crate::unet::{Answer, HEATMAP, MASK, Unet};
 
-/// The ends of the long axis, then those of the short one, as [`intraop::image::Ellipse::ends`]
+/// The ends of the long axis, then those of the short one, as [`intraop_core::image::Ellipse::ends`]
 /// gives them.
 pub const LANDMARKS: [&str; 4] = ["ofd_a", "ofd_b", "bpd_a", "bpd_b"];
 /// The mask's only class.
@@ -210,8 +210,8 @@ pub struct Measure {
 /// Prints the figures of a run's weights on frames that it was not trained on.
 pub fn measure(options: &Measure) -> Result<()> {
     let trainer = Trainer::<Landmarks>::load(&options.run, options.best)?;
-    let mut sources = data::labelled(&options.data, &options.split)?;
-    sources.extend(options.negatives.as_deref().map_or(Ok(vec![]), data::unlabelled)?);
+    let mut sources = data::labeled(&options.data, &options.split)?;
+    sources.extend(options.negatives.as_deref().map_or(Ok(vec![]), data::unlabeled)?);
     let recipe = &trainer.state.recipe;
     let held = data::held(&sources.iter().collect::<Vec<_>>(), recipe)?;
     let figures = trainer.student.figures(recipe, &held);

@@ -1,9 +1,9 @@
 use anyhow::{Result, ensure};
-use intraop::preprocess::frames::{Interpolation, Pad, Resize};
-use intraop::preprocess::{Normalise, Step};
+use intraop_core::preprocess::frames::{Interpolation, Pad, Resize};
+use intraop_core::preprocess::{Normalize, Step};
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::Figures;
+use crate::recipe::Figures;
 use crate::recipe::{Recipe, SHARE, Schedule, WEIGHT, check_ranges, numbers};
 use crate::unet::STRIDE;
 
@@ -91,7 +91,7 @@ impl Settings {
     /// What is done to a frame; the package says the same.
     pub fn preprocess(&self) -> Vec<Step> {
         let mut steps = self.layout(1);
-        steps.push(Step::Normalise(NORMALISE));
+        steps.push(Step::Normalize(NORMALIZE));
         steps
     }
 
@@ -112,4 +112,4 @@ impl Settings {
 }
 
 /// Black stays black, the brightest echoes are white, at any gain.
-pub const NORMALISE: Normalise = Normalise::Percentile { low: 1.0, high: 99.5 };
+pub const NORMALIZE: Normalize = Normalize::Percentile { low: 1.0, high: 99.5 };

@@ -1,11 +1,11 @@
 //! What the heads should say where an ellipse is.
 
-use intraop::image::{Ellipse, Frame};
+use intraop_core::image::{Ellipse, Frame};
 
 use crate::unet::{HEATMAP, MASK};
 
 /// By what the pixel p of a map that is `factor` times as small as the frame lies in it: the
-/// centres of corner pixels do not match, outlines do.
+/// centers of corner pixels do not match, outlines do.
 pub fn in_frame(factor: usize, [x, y]: [f64; 2]) -> [f64; 2] {
     let (factor, offset) = (factor as f64, (factor as f64 - 1.0) / 2.0);
     [factor * x + offset, factor * y + offset]
@@ -45,8 +45,8 @@ pub fn mask(ellipse: Option<&Ellipse>, size: [usize; 2]) -> Frame<f32> {
         if level < 0.5 {
             return 1.0;
         }
-        let from_centre = (at[0] - ellipse.centre[0]).hypot(at[1] - ellipse.centre[1]);
-        let outside = from_centre * (1.0 - 1.0 / level) / MASK as f64;
+        let from_center = (at[0] - ellipse.center[0]).hypot(at[1] - ellipse.center[1]);
+        let outside = from_center * (1.0 - 1.0 / level) / MASK as f64;
         (0.5 - outside).clamp(0.0, 1.0) as f32
     };
     Frame::new(width, height, (0..width * height).map(covered).collect())

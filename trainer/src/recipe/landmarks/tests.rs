@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use clap::Parser;
-use intraop::image::Ellipse;
+use intraop_core::image::Ellipse;
 use tch::Device;
 
 use super::*;
@@ -21,7 +21,7 @@ fn recipe(options: &str) -> Settings {
     Settings { width: 4, ..recipe }
 }
 
-const ELLIPSE: Ellipse = Ellipse { centre: [35.3, 28.9], semi_axes: [22.4, 15.7], angle: -0.6 };
+const ELLIPSE: Ellipse = Ellipse { center: [35.3, 28.9], semi_axes: [22.4, 15.7], angle: -0.6 };
 
 #[test]
 fn targets_measure_what_they_were_made_of() {
@@ -53,7 +53,7 @@ fn targets_measure_what_they_were_made_of() {
 
 /// A frame of twice the network's size, at 0.5 mm.
 fn held_of(prepared: Option<Ellipse>) -> Held {
-    let transform = intraop::image::FrameTransform::IDENTITY.resized([128, 128], [64, 64]);
+    let transform = intraop_core::image::FrameTransform::IDENTITY.resized([128, 128], [64, 64]);
     let [[x, y], shift] = [transform.scale, transform.offset];
     let ellipse = prepared.map(|e| e.mapped([[x, 0.0], [0.0, y]], shift).unwrap());
     Held { name: String::new(), input: vec![], transform, ellipse, mm_per_pixel: 0.5 }
@@ -161,14 +161,14 @@ fn whole_examinations_and_clips_are_kept_aside() {
     }
     let read = |csv: &str| {
         std::fs::write(folder.path().join("ellipses.csv"), csv).unwrap();
-        let mut sources = data::labelled(folder.path(), "train")?;
-        sources.extend(data::unlabelled(&empty)?);
+        let mut sources = data::labeled(folder.path(), "train")?;
+        sources.extend(data::unlabeled(&empty)?);
         Ok::<_, anyhow::Error>(sources)
     };
     let sources = read(&csv).unwrap();
     assert_eq!(sources.len(), 10);
     let ellipse = sources[0].ellipse.unwrap();
-    assert!((ellipse.centre[0] - 20.0).abs() < 1e-9 && (ellipse.semi_axes[1] - 7.5).abs() < 1e-9);
+    assert!((ellipse.center[0] - 20.0).abs() < 1e-9 && (ellipse.semi_axes[1] - 7.5).abs() < 1e-9);
     let kept = data::aside(&sources, &recipe("--holdout 0.3"));
     let names: Vec<&str> = kept.iter().map(|s| &s.name[..]).collect();
     let examinations = names.iter().filter(|n| n.ends_with("HC")).count();
@@ -186,8 +186,8 @@ fn whole_examinations_and_clips_are_kept_aside() {
 #[test]
 fn views_look_as_frames_do_at_run_time() {
     let recipe = recipe("--phantoms 2 --holdout 0 --augment 0");
-    let (pixels, ellipse) = intraop::phantom::frame(1000, 320, 240);
-    let pixels = intraop::image::Pixels::Gray8(pixels);
+    let (pixels, ellipse) = intraop_core::phantom::frame(1000, 320, 240);
+    let pixels = intraop_core::image::Pixels::Gray8(pixels);
     let source =
         data::Source { name: "a_0".into(), pixels, ellipse: Some(ellipse), mm_per_pixel: 1.0 };
     let held = data::held(&[&source], &recipe).unwrap().remove(0);

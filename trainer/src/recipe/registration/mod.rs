@@ -1,5 +1,6 @@
 //! Trains a registration student on random pairs of one set of volumes.
 
+mod data;
 mod options;
 
 use std::path::Path;
@@ -7,12 +8,13 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use tch::{Device, Kind, Tensor, no_grad};
 
+pub use data::Data;
+use data::Subject;
 pub use options::{Loss, Settings};
 
 use super::run::{self, Term, total};
 use crate::augment::Augment;
-use crate::checkpoint::Figures;
-use crate::data::{Data, Subject};
+use crate::recipe::Figures;
 use crate::loss;
 use crate::nets::{Registration as Registered, Student, Weights, affine_matrix};
 use crate::random::Random;

@@ -1,11 +1,11 @@
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
-use intraop::preprocess::{Fit, GridSpec, Initial, Normalise, Orientation, Step};
+use intraop_core::preprocess::{Fit, GridSpec, Initial, Normalize, Orientation, Step};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::checkpoint::Figures;
+use crate::recipe::Figures;
 use crate::recipe::{POSITIVE, Recipe, SHARE, Schedule, WEIGHT, check_ranges, numbers};
 
 /// Everything that decides what the weights become; saved with every checkpoint.
@@ -22,16 +22,16 @@ pub struct Settings {
     #[arg(long, value_name = "XxYxZ", default_value = "48x64x48", value_parser = numbers::<3>)]
     #[serde(alias = "size")]
     pub grid: [usize; 3],
-    /// Millimetres per voxel of the grid
+    /// Millimeters per voxel of the grid
     #[arg(long, default_value_t = 1.0)]
     pub spacing: f64,
     /// Where the grid's x, y and z grow to: one letter each of L/R, P/A, I/S
     #[arg(long, default_value = "RAS", value_parser = by_name::<Orientation>)]
     #[serde(default = "ras")]
     pub orientation: Orientation,
-    /// Alignment before the network: header, centres or mass
-    #[arg(long, default_value = "centres", value_parser = by_name::<Initial>)]
-    #[serde(default = "centres")]
+    /// Alignment before the network: header, centers or mass
+    #[arg(long, default_value = "centers", value_parser = by_name::<Initial>)]
+    #[serde(default = "centers")]
     pub initial: Initial,
     /// Flow stages
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
@@ -130,7 +130,7 @@ impl Settings {
 
     /// What is done to intensities; the package says the same.
     pub fn preprocess(&self) -> Vec<Step> {
-        vec![Step::Normalise(Normalise::Percentile { low: 1.0, high: 99.0 })]
+        vec![Step::Normalize(Normalize::Percentile { low: 1.0, high: 99.0 })]
     }
 }
 
@@ -143,8 +143,8 @@ fn ras() -> Orientation {
     by_name("RAS").expect("an orientation")
 }
 
-fn centres() -> Initial {
-    Initial::Centres
+fn centers() -> Initial {
+    Initial::Centers
 }
 
 #[cfg(test)]
