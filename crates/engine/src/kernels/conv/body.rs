@@ -3,10 +3,16 @@
 
 use super::{Activation, F32Tile, I8Output, I8Tile};
 
-/// A loop over 0, 1, … with a constant end of at most 18, written out: the compiler keeps the
-/// sums in registers only if every index into them is a constant.
+/// A loop over 0, 1, … with a constant end of at most 18 (or 4: nested ones are long to compile),
+/// written out: the compiler keeps the sums in registers only if every index into them is a
+/// constant.
 macro_rules! unroll {
+    ($i:ident in 0..$end:expr, at most 4 => $body:block) => {
+        const { assert!($end <= 4) };
+        unroll!(@ $i $end, $body, 0 1 2 3)
+    };
     ($i:ident in 0..$end:expr => $body:block) => {
+        const { assert!($end <= 18) };
         unroll!(@ $i $end, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17)
     };
     (@ $i:ident $end:expr, $body:block, $($n:literal)*) => {

@@ -30,7 +30,7 @@ pub trait Vectors {
         for (a, w) in a.iter().zip(weights) {
             unsafe {
                 let w = Self::splat(w);
-                unroll!(n in 0..N => {
+                unroll!(n in 0..N, at most 4 => {
                     sums[n] = Self::add(sums[n], a[n], w);
                 });
             }
@@ -162,8 +162,8 @@ unsafe fn taps<V: Vectors, const P: usize, const C: usize, const N: usize, const
                     *a = V::load(from.input.add(*shift + g * from.pitch + n * V::LANES));
                 }
             }
-            unroll!(p in 0..P => {
-                unroll!(c in 0..C => {
+            unroll!(p in 0..P, at most 4 => {
+                unroll!(c in 0..C, at most 4 => {
                     let each = std::array::from_fn(|g| weights.add(g * from.group_weights));
                     V::add_groups::<N, G>(&mut sums[p][c], &a, each);
                     weights = weights.add(1);
