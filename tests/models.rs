@@ -47,6 +47,15 @@ fn packages_are_found_by_name_path_and_in_the_binary() {
     fails(&run(["models", "verify", "/no/such/package"]), 2, &["/no/such/package: not found"]);
 }
 
+/// Manifests of before American spelling.
+#[test]
+fn old_spellings_load() {
+    let (_folder, package) = copy();
+    edit(&package, "op = \"normalize\"", "op = \"normalise\"");
+    edit(&package, "initial = \"header\"", "initial = \"centres\"");
+    ok(&verify(&package));
+}
+
 #[test]
 fn a_tar_is_a_package_too() {
     let (folder, package) = copy();
@@ -184,4 +193,23 @@ fn a_manifest_for_frames_loads() {
     let out = folder.path().join("out");
     fails(&command.arg("--out").arg(&out).output().unwrap(), 2, &["copy"]);
     assert!(!out.exists());
+}
+
+/// What a plain build says of operators that only the fallback engine runs, and of the import.
+#[cfg(not(feature = "full"))]
+#[test]
+fn a_plain_build_says_how_to_build_a_full_one() {
+    use crate::common::dots;
+    use prost::Message;
+    let folder = tempfile::tempdir().unwrap();
+    dots::write(folder.path());
+    let mut model = dots::onnx();
+    let nodes = &mut model.graph.as_mut().unwrap().node;
+    nodes.iter_mut().find(|n| n.op_type == "Relu").unwrap().op_type = "Softsign".into();
+    std::fs::write(folder.path().join("dots.onnx"), model.encode_to_vec()).unwrap();
+    rehash(folder.path(), "dots.onnx");
+    fails(&verify(folder.path()), 1, &["Softsign", "cargo build --release --features full"]);
+    let import = run(["models", "import", "net.onnx", "--out", "never", "--head", "y=mask"]);
+    let again = "cargo run --release --features full -- models import net.onnx --out never";
+    fails(&import, 2, &[again]);
 }

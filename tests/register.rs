@@ -170,6 +170,10 @@ fn stages_can_be_left_out() {
     let none = files.register(&["--threads", "0"]);
     assert_eq!(none.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&none.stderr).contains("--threads"));
+    ok(&files.register(&["--init", "centers"]));
+    let field = std::fs::read(files.path("out/field.nii.gz")).unwrap();
+    ok(&files.register(&["--init", "centres"]));
+    assert_eq!(std::fs::read(files.path("out/field.nii.gz")).unwrap(), field);
     fails(&files.register(&["--init", "middle"]), 2, &["header, centers, mass", "middle"]);
 }
 

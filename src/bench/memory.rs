@@ -8,8 +8,7 @@ use super::work::{Input, Work};
 use crate::memory::{self, Resident};
 use crate::package::Package;
 use crate::session::{Session, SessionOptions};
-use crate::{Probe, Stage};
-use crate::{Result, registration};
+use crate::{Probe, Result, Stage, registration};
 
 /// Of the whole process, with the program's own code and data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -27,8 +27,7 @@ pub use work::{Input, Work};
 use crate::device::System;
 use crate::package::Package;
 use crate::session::{Session, SessionOptions};
-use crate::{Error, Result, registration};
-use crate::{Probe, Stage, timed};
+use crate::{Error, Probe, Result, Stage, registration, timed};
 use sample::{Clock, samples};
 
 /// What to measure.

@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::work::Work;
 use super::{Plan, check_same, nanoseconds};
 use crate::device::{Reading, System};
-use crate::{Error, Result};
-use crate::{Probe, Stage, StageTimes};
+use crate::{Error, Probe, Result, Stage, StageTimes};
 
 /// One run, in ns.
 #[derive(Debug, Clone, PartialEq, Default)]

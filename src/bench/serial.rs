@@ -9,8 +9,7 @@ use std::io::{self, Read, Write};
 use std::time::Instant;
 
 use super::work::{Answer, Work};
-use crate::{Error, Result};
-use crate::{Probe, StageTimes};
+use crate::{Error, Probe, Result, StageTimes};
 
 /// Longest command, in bytes; what is longer is an error. The reference takes 80: `db` lines of 31
 /// bytes fit there.

@@ -5,8 +5,7 @@ use crate::landmarks::{Finder, Findings, Landmark};
 use crate::package::Task;
 use crate::registration::{self, Init, register, warp};
 use crate::session::Session;
-use crate::{Error, Result, phantom};
-use crate::{Probe, Stage, timed};
+use crate::{Error, Probe, Result, Stage, phantom, timed};
 
 /// What the package is shown.
 #[derive(Debug, Clone)]

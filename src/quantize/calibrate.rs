@@ -16,8 +16,7 @@ use crate::landmarks::Finder;
 use crate::package::{Graph, HeadKind, Precision};
 use crate::registration::{Options, register};
 use crate::session::Session;
-use crate::{Error, Result};
-use crate::{Probe, Stage};
+use crate::{Error, Probe, Result, Stage};
 
 /// What a package is shown to learn its ranges.
 pub enum Shown {

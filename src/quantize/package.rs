@@ -8,11 +8,10 @@ use super::outcome::{LayerChoice, Options, Quantized};
 use super::qdq::Recipe;
 use super::structure::Structure;
 use super::{Errors, GraphTable, Range, Table, card, equalize};
-use crate::Probe;
 use crate::engine::Network;
 use crate::package::{GoldenCase, Graph, MANIFEST, Manifest, Package, Precision, sha256};
 use crate::session::{Session, SessionOptions};
-use crate::{Error, Result};
+use crate::{Error, Probe, Result};
 
 /// A golden case tells a broken machine from rounding; with a package further from f32 than this
 /// it could not.

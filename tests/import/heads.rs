@@ -100,7 +100,7 @@ fn two_inputs_become_a_pair_and_units_become_voxels() {
     near(&room.outputs(&input)[0], &expected);
 
     let mm = [&TERMS[..], &VOLUMES, &["--units", "mm", "--axes", "x,y,z"]].concat();
-    fails(&room.import(&mm), 2, &["--units", "--fit resample"]);
+    fails(&room.import(&mm), 2, &["--units", "fit is resample"]);
     let twice = [&TERMS[..], &VOLUMES, &["--units", "voxels", "--axes", "x,x,z"]].concat();
     fails(&room.import(&twice), 2, &["--axes", "x,y,z|z,y,x", "x,x,z"]);
     let stranger = [&TERMS[..], &VOLUMES, &["--head", "floh=displacement"]].concat();

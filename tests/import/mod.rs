@@ -125,3 +125,12 @@ fn pair() -> ModelProto {
     graph.node.push(node("Identity", &["source"], "moved"));
     model(graph)
 }
+
+/// Golden cases of imports name the other engine: it is the version that is pinned.
+#[test]
+fn the_reference_is_the_pinned_version() {
+    let manifest = std::path::Path::new(crate::common::ROOT).join("crates/engine/Cargo.toml");
+    let manifest = std::fs::read_to_string(manifest).unwrap();
+    let version = intraop::engine::reference::REFERENCE.split(' ').nth(1).unwrap();
+    assert!(manifest.contains(&format!("tract-onnx = {{ version = \"={version}\"")));
+}

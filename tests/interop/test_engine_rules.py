@@ -324,5 +324,5 @@ def refused(server, folder, net, output):
     few = lambda: resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))
     result = subprocess.run(
         command, input="run\nquit\n", capture_output=True, text=True, timeout=60, preexec_fn=few)
-    assert result.returncode == 1 and "Engine" in result.stderr, result.stderr
+    assert result.returncode == 1 and "Graph {" in result.stderr, result.stderr
     return result.stderr

@@ -25,15 +25,21 @@ pub fn affine(net: &AffineNet, size: [i64; 3]) -> Vec<u8> {
         map = graph.node("LeakyRelu", &format!("{}.act", layer.name), vec![convolved], slope);
     }
     if net.pool {
-        let attributes =
-            vec![ints_attribute("kernel_shape", &[3; 3]), ints_attribute("strides", &[2; 3]), ints_attribute("pads", &[0; 6])];
+        let attributes = vec![
+            ints_attribute("kernel_shape", &[3; 3]),
+            ints_attribute("strides", &[2; 3]),
+            ints_attribute("pads", &[0; 6]),
+        ];
         map = graph.node("AveragePool", "affine.pool", vec![map], attributes);
     }
     let head = net.head();
     let kernel = head.size()[2..].to_vec();
     let weight = graph.floats("affine.head.weight", &head);
-    let attributes =
-        vec![ints_attribute("kernel_shape", &kernel), ints_attribute("strides", &[1; 3]), ints_attribute("pads", &[0; 6])];
+    let attributes = vec![
+        ints_attribute("kernel_shape", &kernel),
+        ints_attribute("strides", &[1; 3]),
+        ints_attribute("pads", &[0; 6]),
+    ];
     let whole = graph.node("Conv", "affine.head", vec![map, weight], attributes);
     let shape = graph.shape("affine.shape", &[1, 12]);
     let node = node("Reshape", "affine.flat", vec![whole, shape], AFFINE, vec![]);
@@ -58,7 +64,12 @@ pub fn flow(net: &FlowNet, size: [i64; 3]) -> Vec<u8> {
         let active = graph.node("Relu", &format!("{}.act", layer.name), vec![larger], vec![]);
         let skip = skips.pop().expect("one map per level");
         let inputs = vec![active, skip];
-        map = graph.node("Concat", &format!("{}.cat", layer.name), inputs, vec![int_attribute("axis", 1)]);
+        map = graph.node(
+            "Concat",
+            &format!("{}.cat", layer.name),
+            inputs,
+            vec![int_attribute("axis", 1)],
+        );
     }
     let head = graph.layer("ConvTranspose", &net.head, &map, [4; 3], [1; 6]);
     graph.0.node.last_mut().expect("the head").output = vec![FLOW.to_owned()];
@@ -126,8 +137,11 @@ impl Graph {
     ) -> String {
         let weight = self.floats(&format!("{}.weight", layer.name), &layer.weight);
         let bias = self.floats(&format!("{}.bias", layer.name), &layer.bias);
-        let attributes =
-            vec![ints_attribute("kernel_shape", &kernel), ints_attribute("strides", &[2; 3]), ints_attribute("pads", &pads)];
+        let attributes = vec![
+            ints_attribute("kernel_shape", &kernel),
+            ints_attribute("strides", &[2; 3]),
+            ints_attribute("pads", &pads),
+        ];
         self.node(op, &layer.name, vec![input.to_owned(), weight, bias], attributes)
     }
 
@@ -211,10 +225,10 @@ mod tests {
     use super::*;
     use crate::nets::Student;
     use crate::warp::{Grid, tests::noise};
-    use intraop_engine::reference;
+    use intraop_engine::{Network, Simd};
 
-    /// Largest difference between output number `output` of a graph, run by an engine that is not
-    /// ours, and what tch computed on the same input.
+    /// Largest difference between output number `output` of a graph, as the runtime's engine
+    /// computes it, and what tch computed on the same input.
     fn difference(
         model: &[u8],
         input: &Tensor,
@@ -224,10 +238,10 @@ mod tests {
         let flat = |t: &Tensor| {
             Vec::<f32>::try_from(t.detach().to_device(tch::Device::Cpu).contiguous().view([-1]))
         };
-        let shape: Vec<usize> = input.size().iter().map(|n| *n as usize).collect();
-        let inputs = [(&shape[..], &flat(input)?[..])];
-        let found = reference::outputs("export", &ModelProto::decode(model)?, &inputs)?;
-        let (_, found) = &found[output];
+        let network = Network::new("export", &Network::parse("export", model)?, Simd::detect())?;
+        let mut outputs = Vec::new();
+        network.run(&[&flat(input)?], &mut outputs)?;
+        let found = &outputs[output];
         let expected = flat(expected)?;
         anyhow::ensure!(
             found.len() == expected.len(),

@@ -1,7 +1,6 @@
 //! Random numbers of our own: a resumed run must draw what the run that never stopped would
 //! have drawn, so every step has its own generator, seeded by (seed, step).
 
-
 /// What training draws, from the library's own generator.
 pub struct Random(intraop_engine::Random);
 

@@ -2,8 +2,7 @@ use std::path::{Path, PathBuf};
 
 use intraop::io::{self, FieldConvention, Point, ScalarType};
 use intraop::registration::{Case, RegistrationReport, register_case};
-use intraop::{Result, package, phantom};
-use intraop::{Stage, timed};
+use intraop::{Result, Stage, package, phantom, timed};
 
 use crate::options::{Registration, Run};
 use crate::output::Output;

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use intraop::io::{self, FieldConvention, Point, ScalarType};
 use intraop::registration::{Case, CaseResult, Measures};
-use intraop::{Error, Result, Subject, display};
-use intraop::{Stage, timed};
+use intraop::{Error, Result, Stage, Subject, display, timed};
 
 use crate::watch::Watch;
 

@@ -19,7 +19,7 @@ pub enum Error {
     Unwritable { path: PathBuf, source: std::io::Error },
     /// A file's content breaks its format, or is outside what this library handles.
     #[error("{}: {what}: expected {expected}, found {found}; {advice}", path.display())]
-    Malformed { path: PathBuf, what: String, expected: String, found: String, advice: String },
+    Malformed { path: PathBuf, what: Box<str>, expected: String, found: String, advice: String },
     /// A file ends before the data its header promises.
     #[error("{}: truncated: expected {expected} bytes of image data, found {found}; copy or export the file again", path.display())]
     Truncated { path: PathBuf, expected: u64, found: u64 },
@@ -31,7 +31,7 @@ pub enum Error {
     Unusable { subject: Subject, problem: String, advice: String },
     /// A package's manifest or one of its files is not as it must be.
     #[error("{}: {field}: expected {expected}, found {found}; {advice}", package.display())]
-    Package { package: PathBuf, field: String, expected: String, found: String, advice: String },
+    Package { package: PathBuf, field: Box<str>, expected: String, found: String, advice: String },
     /// No package of this name or path.
     #[error("model {name}: not found in {}; give a folder or tar, or set INTRAOP_MODELS", looked_in.join(", "))]
     ModelNotFound { name: String, looked_in: Vec<String> },
@@ -95,7 +95,7 @@ impl Error {
     ) -> Self {
         Error::Malformed {
             path: path.to_owned(),
-            what: what.into(),
+            what: what.into().into_boxed_str(),
             expected: expected.into(),
             found: found.into(),
             advice: advice.into(),

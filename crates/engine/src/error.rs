@@ -18,7 +18,7 @@ pub enum Error {
     /// A graph has an operator that only the fallback runs, which this build lacks.
     #[error(
         "graph {graph}: {node}: expected what the engine itself runs, as this program was built \
-         without the fallback for other operators; build it with `--features full`"
+         without the fallback for other operators; build it by `cargo build --release --features full`"
     )]
     NeedsFull { graph: String, node: String },
 }

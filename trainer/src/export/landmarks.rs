@@ -1,4 +1,6 @@
-use intraop_core::package::{Dtype, Head, HeadKind, Input, Measurement, MeasurementKind, Region, Task};
+use intraop_core::package::{
+    Dtype, Head, HeadKind, Input, Measurement, MeasurementKind, Region, Task,
+};
 use intraop_core::preprocess::{GridSpec, Step};
 use tch::Tensor;
 

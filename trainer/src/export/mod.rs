@@ -10,12 +10,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use intraop_core::session::{Session, SessionOptions};
 use intraop_core::package::{
     Golden, GoldenCase, GoldenOutput, Graph, Head, Input, MANIFEST, Manifest, Measurement, Package,
     Precision, SCHEMA, Task, golden_input, sha256,
 };
+use intraop_core::phantom::FIRST_TRAINING_SEED;
 use intraop_core::preprocess::{GridSpec, Step};
+use intraop_core::session::{Session, SessionOptions};
 use serde_json::Value;
 use tch::{Tensor, no_grad};
 

@@ -7,8 +7,8 @@ use intraop_core::package::HeadKind;
 use super::*;
 use tch::Device;
 
-use crate::recipe::registration::Data;
 use crate::recipe::landmarks;
+use crate::recipe::registration::Data;
 use crate::recipe::registration::Settings;
 
 #[derive(Parser)]

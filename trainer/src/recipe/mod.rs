@@ -15,7 +15,6 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-
 /// Numbers by name.
 pub type Figures = BTreeMap<String, f64>;
 

@@ -11,8 +11,7 @@ use crate::failure::Outcome;
 use intraop::bench::{self, BenchReport, Budget, Input, Plan, STAGES, Sample, StageMemory};
 use intraop::package::Task;
 use intraop::session::Session;
-use intraop::{Error, Result, io, package};
-use intraop::{Probe, Stage};
+use intraop::{Error, Probe, Result, Stage, io, package};
 
 use super::output::Output;
 use crate::options::{Registration, Run};

@@ -7,8 +7,7 @@ use intraop::evaluate::frames::{
 };
 use intraop::landmarks::Finder;
 use intraop::session::Session;
-use intraop::{Error, Result};
-use intraop::{Stage, timed};
+use intraop::{Error, Result, Stage, timed};
 
 use super::clip::OpenClip;
 use crate::names::stem;

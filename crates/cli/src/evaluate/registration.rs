@@ -7,8 +7,7 @@ use intraop::evaluate::registration::{
 use intraop::io::{self, FieldConvention};
 use intraop::registration::{Options, RegistrationReport, register_case, stages};
 use intraop::session::Session;
-use intraop::{Error, Result};
-use intraop::{Stage, timed};
+use intraop::{Error, Result, Stage, timed};
 
 use crate::output::Output;
 use crate::results::{self, Files};

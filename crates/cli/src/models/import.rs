@@ -46,7 +46,7 @@ impl Import {
         let Some(out) = &self.out else {
             let report = import::inspect(&foreign, &self.answers, &self.run.options()?)?;
             check_interrupt()?;
-            return say(&if self.json { to_json(&report) } else { text(&report) });
+            return say(&if self.json { to_json(&for_programs(&report)) } else { text(&report) });
         };
         let (output, name) = Output::package(out)?;
         let mut answers = self.answers.clone();
@@ -74,6 +74,18 @@ impl Import {
         ));
         say(&lines.join("\n"))
     }
+}
+
+/// The report with flags for the names of the answers that are missing.
+fn for_programs(report: &Inspection) -> serde_json::Value {
+    let mut value = serde_json::to_value(report).expect("numbers, texts and lists");
+    let missing = value["missing"].as_array_mut().into_iter().flatten();
+    for (question, entry) in report.missing.iter().zip(missing) {
+        let about = entry.as_object_mut().expect("a question is an object");
+        about.remove("answer");
+        about.insert("flag".into(), flag(question).into());
+    }
+    value
 }
 
 /// The flag that gives an answer.

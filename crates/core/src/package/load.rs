@@ -153,7 +153,7 @@ fn wrong(
 ) -> Error {
     Error::Package {
         package: package.to_owned(),
-        field: field.into(),
+        field: field.into().into_boxed_str(),
         expected: expected.into(),
         found: found.to_string(),
         advice: advice.into(),

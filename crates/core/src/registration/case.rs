@@ -6,12 +6,10 @@ use serde::Serialize;
 
 use super::{Inverse, Options, Registered, invert, invert_point, register, warp};
 use crate::image::{Affine, Field, LabelMap, Volume};
-use crate::memory;
-use crate::metrics;
 use crate::package::Precision;
 use crate::probe::{Probe, Stage, StageTimes, timed};
 use crate::session::Session;
-use crate::{Error, Result, Subject};
+use crate::{Error, Result, Subject, memory, metrics};
 
 /// A pair of images and what is known about it. Labels lie on their image's own grid; points
 /// are world millimeters (LPS), the i-th fixed one matching the i-th moving one.

@@ -45,7 +45,7 @@ fn check<'a>(
     }
     Err(Error::Package {
         package: package.path.clone(),
-        field: format!("graphs.{}.{what}", graph.name),
+        field: format!("graphs.{}.{what}", graph.name).into(),
         expected: format!("{} as in {}", text(onnx), graph.file),
         found: text(&manifest),
         advice: "correct package.toml or the ONNX file".into(),

@@ -132,7 +132,7 @@ impl Session {
         let golden = case.outputs.get(graph).and_then(|heads| heads.get(head));
         let golden = golden.ok_or_else(|| Error::Package {
             package: self.package.path.clone(),
-            field: format!("golden outputs.{graph}.{head}"),
+            field: format!("golden outputs.{graph}.{head}").into(),
             expected: "values for every head".into(),
             found: "none".into(),
             advice: "export the package again".into(),

@@ -6,13 +6,13 @@ use super::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
 /// A constant tensor, in memory order.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Constant {
+pub(crate) struct Constant {
     pub shape: Vec<usize>,
     pub values: Values,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub enum Values {
+pub(crate) enum Values {
     F32(Vec<f32>),
     I64(Vec<i64>),
     I32(Vec<i32>),
@@ -124,7 +124,7 @@ impl Constant {
 }
 
 /// Everything in a graph that does not depend on its inputs, by name.
-pub struct Constants(HashMap<String, Constant>);
+pub(crate) struct Constants(HashMap<String, Constant>);
 
 impl Constants {
     pub fn new(graph: &GraphProto) -> Constants {
@@ -163,7 +163,7 @@ fn words<const N: usize>(raw: &[u8]) -> impl Iterator<Item = [u8; N]> {
 }
 
 /// The attribute of this name.
-pub fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
+pub(crate) fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
     node.attribute.iter().find(|a| a.name == name)
 }
 
@@ -175,7 +175,7 @@ const UINT8: i64 = 2;
 ///
 /// # Errors
 /// What is wrong with the first such node.
-pub fn check_types(graph: &GraphProto) -> Result<(), String> {
+pub(crate) fn check_types(graph: &GraphProto) -> Result<(), String> {
     for node in &graph.node {
         let has_zero = node.input.get(2).is_some_and(|name| !name.is_empty());
         let (only, expected) = match node.op_type.as_str() {
@@ -192,15 +192,16 @@ pub fn check_types(graph: &GraphProto) -> Result<(), String> {
     Ok(())
 }
 
+/// An attribute that is one integer.
 pub fn int(node: &NodeProto, name: &str) -> Option<i64> {
     attribute(node, name).map(|a| a.i)
 }
 
-pub fn float(node: &NodeProto, name: &str) -> Option<f32> {
+pub(crate) fn float(node: &NodeProto, name: &str) -> Option<f32> {
     attribute(node, name).map(|a| a.f)
 }
 
-pub fn text<'a>(node: &'a NodeProto, name: &str) -> Option<&'a str> {
+pub(crate) fn text<'a>(node: &'a NodeProto, name: &str) -> Option<&'a str> {
     attribute(node, name).and_then(|a| std::str::from_utf8(&a.s).ok())
 }
 
@@ -209,7 +210,7 @@ const LARGEST_SIZE: i64 = 1 << 20;
 
 /// A list of whole numbers, `default` where it is absent; `None` where one is negative or far too
 /// large, and where there are not as many as in `default`.
-pub fn sizes(node: &NodeProto, name: &str, default: &[usize]) -> Option<Vec<usize>> {
+pub(crate) fn sizes(node: &NodeProto, name: &str, default: &[usize]) -> Option<Vec<usize>> {
     let Some(attribute) = attribute(node, name) else { return Some(default.to_vec()) };
     let size = |v: &i64| (0..=LARGEST_SIZE).contains(v).then_some(*v as usize);
     let list: Vec<usize> = attribute.ints.iter().map(size).collect::<Option<_>>()?;

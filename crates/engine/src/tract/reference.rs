@@ -121,13 +121,3 @@ pub fn outputs(
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_reference_is_the_pinned_version() {
-        let manifest = std::fs::read_to_string("Cargo.toml").unwrap();
-        let version = super::REFERENCE.split(' ').nth(1).unwrap();
-        assert!(manifest.contains(&format!("tract-onnx = {{ version = \"={version}\"")));
-    }
-}

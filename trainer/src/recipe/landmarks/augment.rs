@@ -3,10 +3,10 @@
 
 use std::f64::consts::PI;
 
-use intraop_engine::Simd;
 use intraop_core::image::{Ellipse, Frame, Pixels};
 use intraop_core::preprocess::Step;
 use intraop_core::preprocess::frames::{FramePipeline, Gaussian};
+use intraop_engine::Simd;
 use nalgebra::{Matrix2, Rotation2, Vector2};
 
 use super::data::{Data, Example, FINER};

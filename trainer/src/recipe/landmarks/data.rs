@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use image::DynamicImage;
-use intraop_engine::Simd;
 use intraop_core::image::{Ellipse, Frame, FrameTransform, Pixels};
 use intraop_core::phantom;
 use intraop_core::preprocess::frames::FramePipeline;
+use intraop_engine::Simd;
 use rayon::prelude::*;
 
 use super::Settings;
@@ -83,7 +83,8 @@ impl Data {
     pub fn phantoms(count: usize, recipe: &Settings) -> Result<Data> {
         let sources = (0..count).into_par_iter().map(|number| {
             let [width, height] = PHANTOM;
-            let (frame, ellipse) = phantom::frame(phantom::FIRST_TRAINING_SEED + number as u64, width, height);
+            let (frame, ellipse) =
+                phantom::frame(phantom::FIRST_TRAINING_SEED + number as u64, width, height);
             let (name, pixels) = (format!("phantom{number:05}_0"), Pixels::Gray8(frame));
             Source { name, pixels, ellipse: Some(ellipse), mm_per_pixel: 1.0 }
         });

@@ -20,9 +20,9 @@ pub use measure::peak;
 pub use options::Settings;
 
 use super::run::{self, Term, Trainer, total};
-use crate::recipe::Figures;
 use crate::nets::Weights;
 use crate::random::Random;
+use crate::recipe::Figures;
 use crate::unet::{Answer, HEATMAP, MASK, Unet};
 
 /// The ends of the long axis, then those of the short one, as [`intraop_core::image::Ellipse::ends`]

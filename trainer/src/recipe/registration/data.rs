@@ -11,9 +11,9 @@ use nalgebra::Vector3;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
-use crate::random::Random;
 use super::options::Settings;
 use crate::files::files;
+use crate::random::Random;
 use crate::recipe::run;
 use crate::warp::Grid;
 

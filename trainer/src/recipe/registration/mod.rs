@@ -14,10 +14,10 @@ pub use options::{Loss, Settings};
 
 use super::run::{self, Term, total};
 use crate::augment::Augment;
-use crate::recipe::Figures;
 use crate::loss;
 use crate::nets::{Registration as Registered, Student, Weights, affine_matrix};
 use crate::random::Random;
+use crate::recipe::Figures;
 use crate::warp::Grid;
 
 /// Pairs of one validation.

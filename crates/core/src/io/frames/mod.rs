@@ -97,7 +97,7 @@ fn format_of(path: &Path, start: &[u8]) -> Result<Format> {
 /// Opens a picture, a sequence or a clip and checks its header; the frames come from the iterator.
 ///
 /// The ending chooses the format: `.png`, `.jpg`, `.jpeg`, `.mha`, `.mhd`, `.dcm`; a PNG, JPEG or
-/// DICOM file with another name is told by its first bytes. A frame's [`spacing`](Frame::spacing) is there only where the file states a
+/// DICOM file with another name is told by its first bytes. A frame's [`spacing`](crate::image::Frame::spacing) is there only where the file states a
 /// pixel size that can be trusted.
 ///
 /// # Errors
